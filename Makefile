@@ -1,0 +1,43 @@
+# Every target needs Go, git and make alone, but where it says otherwise.
+.DEFAULT_GOAL := help
+.PHONY: help build peers demo test race lint gen bench clean
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
+BINARIES := coordd coordctl locksmithd locksmithctl
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## four static binaries in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(BINARIES:%=./cmd/%)
+
+peers: ## the real etcd, etcdctl and etcdutl that tests and benchmarks compare with, in e2e/peers/bin/
+	cd e2e/peers && CGO_ENABLED=0 $(GO) build -trimpath -o bin/etcd go.etcd.io/etcd/server/v3
+	cd e2e/peers && CGO_ENABLED=0 $(GO) build -trimpath -o bin/ go.etcd.io/etcd/etcdctl/v3 go.etcd.io/etcd/etcdutl/v3
+
+demo: build ## six machines reboot one at a time while a member is killed; under a minute
+	$(GO) run ./e2e/demo
+
+test: build peers ## all tests; about ten minutes on two cores
+	$(GO) test -count=1 -timeout 15m ./...
+
+race: build peers ## the packages' tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -count=1 -short -timeout 30m ./...
+
+lint: ## gofmt, go vet, staticcheck, and the generated code's freshness
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	cd proto && $(TOOL) buf lint
+
+gen: ## Go code from proto/
+	cd proto && $(TOOL) buf generate
+
+bench: build peers ## coordd and etcd side by side: puts, ranges, lock handoff
+	$(GO) run ./e2e/bench
+
+clean: ## removes what build and peers made
+	rm -rf bin e2e/peers/bin

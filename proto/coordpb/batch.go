@@ -1,0 +1,148 @@
+package coordpb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// ErrMalformed says that bytes are no Batch, or hold a request of no known kind.
+var ErrMalformed = errors.New("coordpb: malformed batch")
+
+// Field numbers of Batch and Command.
+const (
+	batchOrigin   protowire.Number = 1
+	batchSequence protowire.Number = 2
+	batchCommands protowire.Number = 3
+
+	commandKind    protowire.Number = 1
+	commandRequest protowire.Number = 2
+)
+
+// AppendBatch appends the encoding of a whole Batch to dst. It fails with
+// ErrMalformed where a request is of a type that no command carries.
+func AppendBatch(dst []byte, origin, sequence uint64, reqs []proto.Message) ([]byte, error) {
+	dst = AppendHeader(dst, origin, sequence)
+	for _, req := range reqs {
+		command, err := EncodeCommand(req)
+		if err != nil {
+			return nil, err
+		}
+		dst = append(dst, command...)
+	}
+	return dst, nil
+}
+
+// AppendHeader appends the fields of a Batch that come before its commands.
+// What EncodeCommand returned for each command follows it directly.
+func AppendHeader(dst []byte, origin, sequence uint64) []byte {
+	dst = protowire.AppendTag(dst, batchOrigin, protowire.Fixed64Type)
+	dst = protowire.AppendFixed64(dst, origin)
+	dst = protowire.AppendTag(dst, batchSequence, protowire.VarintType)
+	return protowire.AppendVarint(dst, sequence)
+}
+
+// EncodeCommand encodes a request as one element of Batch.commands, its tag
+// included, so that a batch is put together by joining bytes.
+func EncodeCommand(req proto.Message) ([]byte, error) {
+	kind := kindOf(req)
+	if kind == Kind_KIND_UNSPECIFIED {
+		return nil, fmt.Errorf("%w: no command carries a %T", ErrMalformed, req)
+	}
+	size := proto.Size(req)
+	inner := protowire.SizeTag(commandKind) + protowire.SizeVarint(uint64(kind)) +
+		protowire.SizeTag(commandRequest) + protowire.SizeBytes(size)
+	b := make([]byte, 0, protowire.SizeTag(batchCommands)+protowire.SizeBytes(inner))
+	b = protowire.AppendTag(b, batchCommands, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(inner))
+	b = protowire.AppendTag(b, commandKind, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(kind))
+	b = protowire.AppendTag(b, commandRequest, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	return proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, req)
+}
+
+// BatchID reads who proposed a batch without decoding its commands.
+func BatchID(data []byte) (origin, sequence uint64, err error) {
+	const originLen = 1 + 8
+	if len(data) < originLen+2 ||
+		data[0] != byte(protowire.EncodeTag(batchOrigin, protowire.Fixed64Type)) ||
+		data[originLen] != byte(protowire.EncodeTag(batchSequence, protowire.VarintType)) {
+		return 0, 0, fmt.Errorf("%w: no header", ErrMalformed)
+	}
+	sequence, n := protowire.ConsumeVarint(data[originLen+1:])
+	if n < 0 {
+		return 0, 0, fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(n))
+	}
+	return binary.LittleEndian.Uint64(data[1:originLen]), sequence, nil
+}
+
+// DecodeBatch returns the requests of a batch in order. They may alias data.
+func DecodeBatch(data []byte) ([]proto.Message, error) {
+	var batch Batch
+	if err := proto.Unmarshal(data, &batch); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	reqs := make([]proto.Message, len(batch.Commands))
+	for i, command := range batch.Commands {
+		req := newRequest(command.Kind)
+		if req == nil {
+			return nil, fmt.Errorf("%w: command of kind %d", ErrMalformed, command.Kind)
+		}
+		if err := proto.Unmarshal(command.Request, req); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, command.Kind, err)
+		}
+		reqs[i] = req
+	}
+	return reqs, nil
+}
+
+func kindOf(req proto.Message) Kind {
+	switch req.(type) {
+	case *etcdserverpb.PutRequest:
+		return Kind_KIND_PUT
+	case *etcdserverpb.DeleteRangeRequest:
+		return Kind_KIND_DELETE_RANGE
+	case *etcdserverpb.TxnRequest:
+		return Kind_KIND_TXN
+	case *etcdserverpb.CompactionRequest:
+		return Kind_KIND_COMPACTION
+	case *etcdserverpb.LeaseGrantRequest:
+		return Kind_KIND_LEASE_GRANT
+	case *etcdserverpb.LeaseRevokeRequest:
+		return Kind_KIND_LEASE_REVOKE
+	case *LeaseExpireRequest:
+		return Kind_KIND_LEASE_EXPIRE
+	case *Member:
+		return Kind_KIND_MEMBER_PUT
+	default:
+		return Kind_KIND_UNSPECIFIED
+	}
+}
+
+func newRequest(kind Kind) proto.Message {
+	switch kind {
+	case Kind_KIND_PUT:
+		return new(etcdserverpb.PutRequest)
+	case Kind_KIND_DELETE_RANGE:
+		return new(etcdserverpb.DeleteRangeRequest)
+	case Kind_KIND_TXN:
+		return new(etcdserverpb.TxnRequest)
+	case Kind_KIND_COMPACTION:
+		return new(etcdserverpb.CompactionRequest)
+	case Kind_KIND_LEASE_GRANT:
+		return new(etcdserverpb.LeaseGrantRequest)
+	case Kind_KIND_LEASE_REVOKE:
+		return new(etcdserverpb.LeaseRevokeRequest)
+	case Kind_KIND_LEASE_EXPIRE:
+		return new(LeaseExpireRequest)
+	case Kind_KIND_MEMBER_PUT:
+		return new(Member)
+	default:
+		return nil
+	}
+}
