@@ -1,0 +1,217 @@
+// Package arch holds the shape of the house as tests: who may import whom, that
+// each package says what it is, and where goroutines are born.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/coordd/coordd/"
+
+// mayImport lists, for each part of the tree, which other parts of it its
+// packages may import beside their own. The longest matching prefix counts.
+var mayImport = map[string][]string{
+	"proto":            {},
+	"kvcore":           {"proto"},
+	"coordd/disk":      {},
+	"coordd/wal":       {"coordd/disk"},
+	"coordd/snap":      {"coordd/disk"},
+	"coordd/member":    {"proto"},
+	"coordd/raftnode":  {"proto", "kvcore", "coordd/wal"},
+	"coordd/peer":      {"proto", "kvcore", "coordd/snap", "coordd/member"},
+	"coordd/rpc":       {"proto", "kvcore", "coordd/raftnode"},
+	"coordd/httpapi":   {"kvcore", "coordd/raftnode"},
+	"coordd/expire":    {"proto", "kvcore", "coordd/raftnode"},
+	"coordd":           {"proto", "kvcore", "coordd"},
+	"recipes":          {},
+	"locksmith":        {"recipes"},
+	"cmd/coordd":       {"coordd"},
+	"cmd/coordctl":     {"recipes"},
+	"cmd/locksmithd":   {"locksmith", "recipes"},
+	"cmd/locksmithctl": {"locksmith", "recipes"},
+	"e2e":              {},
+	"e2e/demo":         {"locksmith/slots"},
+}
+
+// startsGoroutines lists the only files in which a goroutine may be born.
+var startsGoroutines = []string{}
+
+type goPackage struct {
+	Dir        string
+	ImportPath string
+	GoFiles    []string
+	Imports    []string
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=Dir,ImportPath,GoFiles,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.GoFiles) > 0 {
+			pkgs = append(pkgs, p)
+		}
+	}
+	if len(pkgs) < 10 {
+		t.Fatalf("go list found %d packages only", len(pkgs))
+	}
+	return pkgs
+}
+
+// partOf returns the longest prefix of pkg that mayImport knows.
+func partOf(pkg string) (part string, ok bool) {
+	for candidate := range mayImport {
+		if within(pkg, candidate) && len(candidate) > len(part) {
+			part, ok = candidate, true
+		}
+	}
+	return part, ok
+}
+
+func within(pkg, part string) bool { return pkg == part || strings.HasPrefix(pkg, part+"/") }
+
+// forbidden returns why pkg may not import what it imports, or "".
+func forbidden(pkg, imported string) string {
+	part, ok := partOf(pkg)
+	if !ok {
+		return pkg + " stands in no part that the import table knows"
+	}
+	if within(imported, part) || slices.ContainsFunc(mayImport[part], func(p string) bool { return within(imported, p) }) {
+		return ""
+	}
+	return pkg + " imports " + imported + "; " + part + " may import only " + strings.Join(mayImport[part], ", ")
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range listPackages(t) {
+		pkg, ours := strings.CutPrefix(p.ImportPath, module)
+		if !ours || isTestSupport(pkg) {
+			continue
+		}
+		for _, path := range p.Imports {
+			if imported, ours := strings.CutPrefix(path, module); ours {
+				if why := forbidden(pkg, imported); why != "" {
+					t.Error(why)
+				}
+			}
+		}
+	}
+}
+
+// isTestSupport tells packages that only tests import.
+func isTestSupport(pkg string) bool { return strings.HasSuffix(pkg, "test") }
+
+func TestImportsAreChecked(t *testing.T) {
+	for _, c := range [][2]string{
+		{"kvcore/index", "coordd/wal"},
+		{"recipes/fence", "coordd"},
+		{"locksmith/slots", "coordd/rpc"},
+		{"coordd/wal", "coordd/raftnode"},
+		{"util", "proto/coordpb"},
+	} {
+		if forbidden(c[0], c[1]) == "" {
+			t.Errorf("%s may import %s", c[0], c[1])
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for _, p := range listPackages(t) {
+		documented := slices.ContainsFunc(p.GoFiles, func(name string) bool {
+			f := parse(t, filepath.Join(p.Dir, name), parser.PackageClauseOnly|parser.ParseComments)
+			return f.Doc != nil
+		})
+		if !documented && !strings.Contains(p.ImportPath, "/proto/") {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+func TestGoroutinesAreBornInListedFiles(t *testing.T) {
+	var born []string
+	for _, p := range listPackages(t) {
+		if isTestSupport(p.ImportPath) || strings.Contains(p.ImportPath, "/e2e") {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			path := filepath.Join(p.Dir, name)
+			if !startsGoroutine(parse(t, path, 0)) {
+				continue
+			}
+			dir := strings.TrimPrefix(p.ImportPath, module)
+			born = append(born, dir+"/"+name)
+		}
+	}
+	slices.Sort(born)
+	for _, file := range born {
+		if !slices.Contains(startsGoroutines, file) {
+			t.Errorf("%s starts a goroutine; it is not among the files that may", file)
+		}
+	}
+	for _, file := range startsGoroutines {
+		if !slices.Contains(born, file) {
+			t.Errorf("%s starts no goroutine any more: strike it from the list", file)
+		}
+	}
+}
+
+func parse(t *testing.T, path string, mode parser.Mode) *ast.File {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// startsGoroutine finds go statements and calls of a Go method that takes one
+// function, as sync.WaitGroup's and errgroup.Group's.
+func startsGoroutine(f *ast.File) bool {
+	found := false
+	ast.Inspect(f, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.GoStmt:
+			found = true
+		case *ast.CallExpr:
+			method, ok := node.Fun.(*ast.SelectorExpr)
+			found = found || ok && method.Sel.Name == "Go" && len(node.Args) == 1
+		}
+		return !found
+	})
+	return found
+}
+
+func TestGoroutinesAreFound(t *testing.T) {
+	for source, want := range map[string]bool{
+		"package p; func f() { go f() }":                                    true,
+		"package p; import \"sync\"; func f(w *sync.WaitGroup) { w.Go(f) }": true,
+		"package p; func f() { f() }":                                       false,
+	} {
+		f, err := parser.ParseFile(token.NewFileSet(), "p.go", source, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := startsGoroutine(f); got != want {
+			t.Errorf("startsGoroutine(%q) = %t, want %t", source, got, want)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package coordd
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/coordd/coordd/coordd/member"
+)
+
+// ErrConfig says that a setting cannot be used; its text says which and what
+// to write instead.
+var ErrConfig = errors.New("coordd: invalid setting")
+
+// Config is what one member is started with. The names are etcd's.
+type Config struct {
+	Name    string // this member, as in InitialCluster
+	DataDir string // empty: Name with ".coordd" behind it
+	WALDir  string // empty: within DataDir
+
+	ListenClientURLs         []string
+	AdvertiseClientURLs      []string
+	ListenPeerURLs           []string
+	InitialAdvertisePeerURLs []string
+	InitialCluster           string // name=url,name=url,…; empty: this member alone
+	InitialClusterToken      string
+
+	HeartbeatInterval      time.Duration // at least 10 ms
+	ElectionTimeout        time.Duration // at least 5 heartbeats, at most 50 s
+	SnapshotCatchupEntries uint64        // log entries kept for followers that lag
+
+	MaxTxnOps                   int           // operations in one branch of a transaction; at least 1
+	MaxRequestBytes             int           // encoded size of one request; 1 KiB to 64 MiB
+	MaxConcurrentStreams        uint32        // of one connection
+	WatchProgressNotifyInterval time.Duration // at least 100 ms
+}
+
+// Defaults are the settings of a cluster of one member on loopback.
+func Defaults() Config {
+	return Config{
+		Name:                        "default",
+		ListenClientURLs:            []string{"http://127.0.0.1:2379"},
+		AdvertiseClientURLs:         []string{"http://127.0.0.1:2379"},
+		ListenPeerURLs:              []string{"http://127.0.0.1:2380"},
+		InitialAdvertisePeerURLs:    []string{"http://127.0.0.1:2380"},
+		InitialClusterToken:         "etcd-cluster",
+		HeartbeatInterval:           100 * time.Millisecond,
+		ElectionTimeout:             time.Second,
+		SnapshotCatchupEntries:      5000,
+		MaxTxnOps:                   128,
+		MaxRequestBytes:             1536 << 10,
+		MaxConcurrentStreams:        math.MaxUint32,
+		WatchProgressNotifyInterval: 10 * time.Minute,
+	}
+}
+
+// dataDir is DataDir or what stands for it.
+func (c *Config) dataDir() string {
+	if c.DataDir == "" {
+		return c.Name + ".coordd"
+	}
+	return c.DataDir
+}
+
+func (c *Config) walDir() string {
+	if c.WALDir == "" {
+		return filepath.Join(c.dataDir(), "member", "wal")
+	}
+	return c.WALDir
+}
+
+func (c *Config) snapDir() string { return filepath.Join(c.dataDir(), "member", "snap") }
+
+// initialCluster is InitialCluster or what stands for it.
+func (c *Config) initialCluster() string {
+	if c.InitialCluster != "" {
+		return c.InitialCluster
+	}
+	pairs := make([]string, len(c.InitialAdvertisePeerURLs))
+	for i, u := range c.InitialAdvertisePeerURLs {
+		pairs[i] = c.Name + "=" + u
+	}
+	return strings.Join(pairs, ",")
+}
+
+// Validate returns the first setting that cannot be used, as ErrConfig.
+func (c *Config) Validate() error {
+	if c.Name == "" || strings.ContainsAny(c.Name, "=,\n") {
+		return fmt.Errorf("%w: --name %q: give a name without '=', ',' or line breaks", ErrConfig, c.Name)
+	}
+	for _, l := range []struct {
+		flag   string
+		urls   []string
+		listen bool
+	}{
+		{"listen-client-urls", c.ListenClientURLs, true},
+		{"advertise-client-urls", c.AdvertiseClientURLs, false},
+		{"listen-peer-urls", c.ListenPeerURLs, true},
+		{"initial-advertise-peer-urls", c.InitialAdvertisePeerURLs, false},
+	} {
+		if err := validateURLs(l.flag, l.urls, l.listen); err != nil {
+			return err
+		}
+	}
+	return c.validateNumbers()
+}
+
+func validateURLs(flag string, urls []string, listen bool) error {
+	if len(urls) == 0 {
+		return fmt.Errorf("%w: --%s is empty: give at least one URL, as http://127.0.0.1:2379", ErrConfig, flag)
+	}
+	for _, s := range urls {
+		u, err := member.ParseURL(s)
+		if err != nil {
+			return fmt.Errorf("%w: --%s: %w", ErrConfig, flag, err)
+		}
+		if err := checkScheme(u, listen); err != nil {
+			return fmt.Errorf("%w: --%s %s: %w", ErrConfig, flag, s, err)
+		}
+	}
+	return nil
+}
+
+func checkScheme(u *url.URL, listen bool) error {
+	switch {
+	case u.Scheme != "http":
+		return fmt.Errorf("scheme %q is not served; use http", u.Scheme)
+	case listen && !isIP(u.Hostname()):
+		return fmt.Errorf("%q is no IP address to listen on; write the address of an interface, as 127.0.0.1 or 0.0.0.0", u.Hostname())
+	}
+	return nil
+}
+
+func (c *Config) validateNumbers() error {
+	for _, r := range []struct {
+		flag            string
+		value, min, max int64
+		unit            string
+	}{
+		{"heartbeat-interval", c.HeartbeatInterval.Milliseconds(), 10, 10_000, "milliseconds"},
+		{"election-timeout", c.ElectionTimeout.Milliseconds(), 5 * c.HeartbeatInterval.Milliseconds(), 50_000, "milliseconds, at least five heartbeats"},
+		{"snapshot-catchup-entries", int64(min(c.SnapshotCatchupEntries, math.MaxInt64)), 1, 1_000_000, "entries"},
+		{"max-txn-ops", int64(c.MaxTxnOps), 1, 1 << 20, "operations"},
+		{"max-request-bytes", int64(c.MaxRequestBytes), 1 << 10, 64 << 20, "bytes"},
+		{"max-concurrent-streams", int64(c.MaxConcurrentStreams), 1, math.MaxUint32, "streams"},
+		{"watch-progress-notify-interval", c.WatchProgressNotifyInterval.Milliseconds(), 100, math.MaxInt64, "milliseconds"},
+	} {
+		if r.value < r.min || r.value > r.max {
+			return fmt.Errorf("%w: --%s is %d: give %d to %d %s", ErrConfig, r.flag, r.value, r.min, r.max, r.unit)
+		}
+	}
+	return nil
+}
