@@ -1,0 +1,166 @@
+// Package snap keeps the directory of a member's store and of the snapshots it
+// receives from its leader.
+//
+//	<dir>/db                                     the store
+//	<dir>/<term>-<index>.snap.db                 a received store, whole and durable (16 hex digits each)
+//	<dir>/receive-<number>.tmp                   a store being received: worth nothing after a restart
+//
+// A received store appears under its own name only once its checksum was right
+// and its bytes are durable, and replaces db by a rename: after a crash at any
+// moment there is the old db or the whole new one.
+//
+// The order that makes an installation safe: [Receiver.Commit], then the log
+// records that it restarts after the position, then [Dir.Install]. A member that
+// finds the log ahead of its store at start asks [Dir.Pending] and installs then.
+package snap
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/coordd/coordd/coordd/disk"
+)
+
+const (
+	storeName      = "db"
+	receivedSuffix = ".snap.db"
+	partialSuffix  = ".tmp"
+)
+
+// ErrNotReceived says that no complete snapshot of the position is here.
+var ErrNotReceived = errors.New("snap: no received snapshot of this position")
+
+// Position is a place in the raft log: the state after the entry Index, which has the term Term.
+type Position struct{ Index, Term uint64 }
+
+func (p Position) String() string { return fmt.Sprintf("term %d index %d", p.Term, p.Index) }
+
+// Dir is the directory. It is safe for concurrent use.
+type Dir struct {
+	fs  disk.FS
+	dir string
+
+	mu       sync.Mutex
+	received int             // numbers the temporary files
+	open     map[string]bool // temporary files with a Receiver
+}
+
+// Open makes the directory if it is missing and leaves its content alone.
+func Open(fs disk.FS, dir string) (*Dir, error) {
+	if err := fs.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("snap: make directory %s: %w", dir, err)
+	}
+	return &Dir{fs: fs, dir: dir, open: map[string]bool{}}, nil
+}
+
+// Store is the path of the member's store.
+func (d *Dir) Store() string { return path.Join(d.dir, storeName) }
+
+// Pending reports whether the complete snapshot of p is here, waiting for Install.
+func (d *Dir) Pending(p Position) (bool, error) {
+	names, err := d.list()
+	if err != nil {
+		return false, err
+	}
+	return slices.Contains(names, receivedName(p)), nil
+}
+
+// Install moves the received snapshot of p to [Dir.Store], in place of what is
+// there, and removes received snapshots that p makes useless. It is durable on
+// return. [ErrNotReceived] if there is none. An open store keeps its old file.
+func (d *Dir) Install(p Position) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name := receivedName(p)
+	err := d.fs.Rename(path.Join(d.dir, name), d.Store())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s in %s", ErrNotReceived, p, d.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("snap: install %s: %w", name, err)
+	}
+	if err := d.fs.SyncDir(d.dir); err != nil {
+		return fmt.Errorf("snap: sync directory %s: %w", d.dir, err)
+	}
+	return d.removeIf(func(name string) bool {
+		other, ok := parseReceived(name)
+		return ok && other.Index <= p.Index
+	})
+}
+
+// Discard removes the received snapshot of p, which raft did not want. It is no
+// error if there is none.
+func (d *Dir) Discard(p Position) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.removeIf(func(name string) bool { return name == receivedName(p) })
+}
+
+// Clean removes what earlier runs left: temporary files, and received snapshots
+// other than the one of keep. Call it at start with the position of the log's
+// last snapshot. Files being received now and files of other names stay.
+func (d *Dir) Clean(keep Position) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.removeIf(func(name string) bool {
+		if _, ok := parsePartial(name); ok {
+			return !d.open[name]
+		}
+		p, ok := parseReceived(name)
+		return ok && p != keep
+	})
+}
+
+// removeIf removes the files that match. A removal need not be durable: a file
+// that comes back after a crash is as useless as before.
+func (d *Dir) removeIf(match func(name string) bool) error {
+	names, err := d.list()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !match(name) {
+			continue
+		}
+		if err := d.fs.Remove(path.Join(d.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("snap: remove %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (d *Dir) list() ([]string, error) {
+	names, err := d.fs.List(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("snap: list %s: %w", d.dir, err)
+	}
+	return names, nil
+}
+
+func receivedName(p Position) string {
+	return fmt.Sprintf("%016x-%016x%s", p.Term, p.Index, receivedSuffix)
+}
+
+func parseReceived(name string) (p Position, ok bool) {
+	if _, err := fmt.Sscanf(name, "%016x-%016x"+receivedSuffix, &p.Term, &p.Index); err != nil {
+		return Position{}, false
+	}
+	return p, receivedName(p) == name
+}
+
+func partialName(number int) string { return fmt.Sprintf("receive-%d%s", number, partialSuffix) }
+
+func parsePartial(name string) (number int, ok bool) {
+	if !strings.HasSuffix(name, partialSuffix) {
+		return 0, false
+	}
+	if _, err := fmt.Sscanf(name, "receive-%d"+partialSuffix, &number); err != nil {
+		return 0, false
+	}
+	return number, partialName(number) == name
+}
