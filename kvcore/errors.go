@@ -1,0 +1,22 @@
+package kvcore
+
+import "errors"
+
+// What a request can be refused for. The text is for logs; the wire text is
+// the business of whoever speaks a wire protocol.
+var (
+	ErrClosed           = errors.New("kvcore: store is closed")
+	ErrCompacted        = errors.New("kvcore: required revision has been compacted")
+	ErrDuplicateKey     = errors.New("kvcore: duplicate key in transaction")
+	ErrEmptyKey         = errors.New("kvcore: key is empty")
+	ErrFutureRevision   = errors.New("kvcore: required revision is in the future")
+	ErrInvalidSort      = errors.New("kvcore: invalid sort option")
+	ErrKeyNotFound      = errors.New("kvcore: key not found")
+	ErrLeaseExists      = errors.New("kvcore: lease exists")
+	ErrLeaseNotFound    = errors.New("kvcore: lease not found")
+	ErrLeaseProvided    = errors.New("kvcore: lease is provided with ignore_lease")
+	ErrLeaseTTLTooLarge = errors.New("kvcore: lease TTL is too large")
+	ErrMalformed        = errors.New("kvcore: malformed request")
+	ErrTooManyOps       = errors.New("kvcore: too many operations in transaction")
+	ErrValueProvided    = errors.New("kvcore: value is provided with ignore_value")
+)
