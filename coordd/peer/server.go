@@ -1,0 +1,225 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/coordd/coordd/coordd/snap"
+	"github.com/coordd/coordd/proto/coordpb"
+)
+
+// ServerConfig is what a Server needs. Every field is required.
+type ServerConfig struct {
+	ClusterID uint64
+	MemberID  uint64 // this member
+	Logger    *slog.Logger
+	// Step gives raft a message; it may block to slow the sender down. An error ends
+	// the stream, and the sender opens another: return nil for a message that raft merely ignores.
+	Step func(ctx context.Context, m *raftpb.Message) error
+	// Snapshots is where received stores go. Step gets the MsgSnap of a store only once it is durable there.
+	Snapshots *snap.Dir
+	// LeaseRenew and LeaseTimeToLive answer for this member as the leader, as the
+	// Transport's methods of these names say. An error that is not a gRPC status is sent as Unavailable.
+	LeaseRenew      func(ctx context.Context, id int64) (ttlSeconds int64, err error)
+	LeaseTimeToLive func(ctx context.Context, id int64) (remainingSeconds, grantedSeconds int64, err error)
+}
+
+// Server answers the other members' Transports. Register it with
+// coordpb.RegisterPeerServer at a gRPC server made with [ServerOptions]; it has no goroutines of its own.
+//
+// It refuses with FailedPrecondition who is of another cluster or means another
+// member, and with InvalidArgument what no member would send.
+type Server struct {
+	coordpb.UnimplementedPeerServer
+	config ServerConfig
+
+	mu         sync.Mutex
+	installing map[uint64]bool // members that a store is coming from
+}
+
+// NewServer makes a Server.
+func NewServer(c ServerConfig) *Server {
+	return &Server{config: c, installing: map[uint64]bool{}}
+}
+
+// Messages takes raft messages until the stream ends.
+func (s *Server) Messages(stream grpc.ClientStreamingServer[coordpb.MessageBatch, coordpb.MessagesEnd]) error {
+	ctx := stream.Context()
+	from, err := s.authenticate(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendHeader(nil); err != nil { // says that the caller is accepted
+		return err
+	}
+	for {
+		batch, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return stream.SendAndClose(&coordpb.MessagesEnd{})
+		}
+		if err != nil {
+			return err
+		}
+		for _, data := range batch.GetMessages() {
+			m, err := decodeMessage(data, from, s.config.MemberID)
+			if err == nil && m.GetType() == raftpb.MsgSnap {
+				err = errors.New("MsgSnap without a store")
+			}
+			if err != nil {
+				return status.Errorf(codes.InvalidArgument, "peer: message from member %x: %v", from, err)
+			}
+			if err := s.config.Step(ctx, m); err != nil {
+				return asStatus(err)
+			}
+		}
+	}
+}
+
+// InstallSnapshot takes one store.
+func (s *Server) InstallSnapshot(stream grpc.ClientStreamingServer[coordpb.SnapshotChunk, coordpb.SnapshotInstalled]) error {
+	from, err := s.authenticate(stream.Context())
+	if err != nil {
+		return err
+	}
+	if !s.beginInstalling(from) {
+		return status.Errorf(codes.ResourceExhausted, "peer: a store from member %x is being received already", from)
+	}
+	defer s.endInstalling(from)
+	m, err := s.receiveSnapshotMessage(stream, from)
+	if err != nil {
+		return err
+	}
+	position := snap.Position{
+		Index: m.GetSnapshot().GetMetadata().GetIndex(),
+		Term:  m.GetSnapshot().GetMetadata().GetTerm(),
+	}
+	size, err := s.receiveStore(stream, position)
+	if err != nil {
+		return err
+	}
+	s.config.Logger.Info("received a store", "peer", hex(from), "index", position.Index, "term", position.Term, "bytes", size)
+	if err := s.config.Step(stream.Context(), m); err != nil {
+		return asStatus(errors.Join(err, s.config.Snapshots.Discard(position)))
+	}
+	return stream.SendAndClose(&coordpb.SnapshotInstalled{})
+}
+
+func (s *Server) receiveSnapshotMessage(stream grpc.ClientStreamingServer[coordpb.SnapshotChunk, coordpb.SnapshotInstalled], from uint64) (*raftpb.Message, error) {
+	chunk, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return nil, status.Errorf(codes.InvalidArgument, "peer: store from member %x: empty stream", from)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := decodeMessage(chunk.GetMessage(), from, s.config.MemberID)
+	if err == nil && m.GetType() != raftpb.MsgSnap {
+		err = fmt.Errorf("the first chunk holds %s, not MsgSnap", m.GetType())
+	}
+	if err == nil && (len(chunk.GetData()) > 0 || len(chunk.GetSha256()) > 0) {
+		err = errors.New("the first chunk holds more than the message")
+	}
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "peer: store from member %x: %v", from, err)
+	}
+	return m, nil
+}
+
+// receiveStore writes the chunks up to the checksum. The store is durable on return. Its errors are statuses.
+func (s *Server) receiveStore(stream grpc.ClientStreamingServer[coordpb.SnapshotChunk, coordpb.SnapshotInstalled], p snap.Position) (size int64, err error) {
+	receiver, err := s.config.Snapshots.Receive()
+	if err != nil {
+		return 0, status.Error(codes.Internal, err.Error())
+	}
+	defer receiver.Abort() // without effect after Commit; a file that stays is cleaned at the next start
+	for {
+		chunk, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return size, status.Errorf(codes.InvalidArgument, "peer: the store ended after %d bytes without a checksum", size)
+		}
+		if err != nil {
+			return size, err
+		}
+		if len(chunk.GetMessage()) > 0 {
+			return size, status.Error(codes.InvalidArgument, "peer: a second raft message within a store")
+		}
+		n, err := receiver.Write(chunk.GetData())
+		size += int64(n)
+		if err != nil {
+			return size, status.Error(codes.Internal, err.Error())
+		}
+		if sum := chunk.GetSha256(); len(sum) > 0 {
+			return size, commitStatus(receiver.Commit(p, sum))
+		}
+	}
+}
+
+// LeaseRenew renews a lease for the member that asks.
+func (s *Server) LeaseRenew(ctx context.Context, r *coordpb.LeaseRenewRequest) (*coordpb.LeaseRenewResponse, error) {
+	if _, err := s.authenticate(ctx); err != nil {
+		return nil, err
+	}
+	ttl, err := s.config.LeaseRenew(ctx, r.GetId())
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return &coordpb.LeaseRenewResponse{TtlSeconds: ttl}, nil
+}
+
+// LeaseTimeToLive tells the member that asks how long a lease has left.
+func (s *Server) LeaseTimeToLive(ctx context.Context, r *coordpb.LeaseTimeToLiveRequest) (*coordpb.LeaseTimeToLiveResponse, error) {
+	if _, err := s.authenticate(ctx); err != nil {
+		return nil, err
+	}
+	remaining, granted, err := s.config.LeaseTimeToLive(ctx, r.GetId())
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return &coordpb.LeaseTimeToLiveResponse{RemainingTtlSeconds: remaining, GrantedTtlSeconds: granted}, nil
+}
+
+// beginInstalling admits one store at a time from each member, which bounds the disk they take.
+func (s *Server) beginInstalling(from uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.installing[from] {
+		return false
+	}
+	s.installing[from] = true
+	return true
+}
+
+func (s *Server) endInstalling(from uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.installing, from)
+}
+
+func commitStatus(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, snap.ErrChecksum):
+		return status.Error(codes.DataLoss, err.Error())
+	case errors.Is(err, snap.ErrEmpty):
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return status.Error(codes.Internal, err.Error())
+}
+
+// asStatus lets a status through and makes any other error Unavailable: asking again may help.
+func asStatus(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return status.Error(codes.Unavailable, err.Error())
+}

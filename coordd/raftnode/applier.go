@@ -1,0 +1,154 @@
+package raftnode
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/proto/coordpb"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// compactKeys is how many keys one step of a compaction visits between
+	// two entries.
+	compactKeys = 1000
+	// flushBytes of applied state start a flush before its time.
+	flushBytes = 16 << 20
+	// maxUnflushedBytes of applied state make the applier wait for a flush.
+	maxUnflushedBytes = 128 << 20
+	flushInterval     = 500 * time.Millisecond
+)
+
+// apply is the only writer of the state machine.
+func (n *Node) apply() {
+	compacting := false
+	for {
+		msgs := n.applies.poll()
+		if len(msgs) == 0 && !compacting {
+			if msgs = n.applies.take(n.ctx); msgs == nil {
+				return
+			}
+		}
+		if n.ctx.Err() != nil {
+			return
+		}
+		for _, m := range msgs {
+			if err := n.applyMessage(m); err != nil {
+				n.fail(err)
+				return
+			}
+		}
+		compacting = n.cfg.StateMachine.CompactStep(compactKeys)
+	}
+}
+
+func (n *Node) applyMessage(m *raftpb.Message) error {
+	if m.GetType() == raftpb.MsgSnap {
+		return n.applySnapshot(m.GetSnapshot().GetMetadata())
+	}
+	for _, e := range m.GetEntries() {
+		if !n.awaitFlush() {
+			return nil // stopping
+		}
+		if err := n.applyEntry(e); err != nil {
+			return err
+		}
+		n.applied.Store(e.GetIndex())
+		n.reads.release(e.GetIndex())
+	}
+	n.deliver(m.GetResponses())
+	if n.cfg.StateMachine.Unflushed() > flushBytes {
+		poke(n.checkpoint)
+	}
+	return nil
+}
+
+func (n *Node) applySnapshot(meta *raftpb.SnapshotMetadata) error {
+	if err := n.cfg.InstallSnapshot(meta); err != nil {
+		return fmt.Errorf("raftnode: install snapshot at entry %d: %w", meta.GetIndex(), err)
+	}
+	n.applied.Store(meta.GetIndex())
+	n.reads.release(meta.GetIndex())
+	n.installed <- struct{}{}
+	return nil
+}
+
+func (n *Node) applyEntry(e *raftpb.Entry) error {
+	switch {
+	case e.GetType() != raftpb.EntryNormal:
+		return n.applyConfChange(e)
+	case len(e.GetData()) == 0: // a new leader's first entry
+		n.cfg.StateMachine.Apply(e.GetIndex(), e.GetTerm(), nil)
+		return nil
+	}
+	origin, sequence, err := coordpb.BatchID(e.GetData())
+	if err != nil {
+		return fmt.Errorf("raftnode: entry %d: %w", e.GetIndex(), err)
+	}
+	calls := n.proposals.take(origin, sequence)
+	reqs, err := requests(calls, e.GetData())
+	if err != nil {
+		return fmt.Errorf("raftnode: entry %d: %w", e.GetIndex(), err)
+	}
+	results := n.cfg.StateMachine.Apply(e.GetIndex(), e.GetTerm(), reqs)
+	for i, c := range calls {
+		c.result <- results[i]
+	}
+	return nil
+}
+
+// requests returns an entry's requests: the proposer still has them decoded.
+func requests(calls []*call, data []byte) ([]proto.Message, error) {
+	if calls == nil {
+		return coordpb.DecodeBatch(data)
+	}
+	reqs := make([]proto.Message, len(calls))
+	for i, c := range calls {
+		reqs[i] = c.req
+	}
+	return reqs, nil
+}
+
+// applyConfChange lets raft change its membership, on the loop, and records
+// the outcome.
+func (n *Node) applyConfChange(e *raftpb.Entry) error {
+	change, err := decodeConfChange(e)
+	if err != nil {
+		return fmt.Errorf("raftnode: entry %d: %w", e.GetIndex(), err)
+	}
+	state := make(chan *raftpb.ConfState, 1)
+	n.do(func() { state <- n.raw.ApplyConfChange(change) })
+	select {
+	case cs := <-state:
+		n.cfg.StateMachine.ApplyConfState(e.GetIndex(), e.GetTerm(), cs)
+	case <-n.ctx.Done():
+	}
+	return nil
+}
+
+func decodeConfChange(e *raftpb.Entry) (raftpb.ConfChangeI, error) {
+	if e.GetType() == raftpb.EntryConfChangeV2 {
+		change := new(raftpb.ConfChangeV2)
+		return change, proto.Unmarshal(e.GetData(), change)
+	}
+	change := new(raftpb.ConfChange)
+	return change, proto.Unmarshal(e.GetData(), change)
+}
+
+// awaitFlush keeps the applier from running ahead of the disk without bound.
+// It returns false when the node stops.
+func (n *Node) awaitFlush() bool {
+	for n.cfg.StateMachine.Unflushed() > maxUnflushedBytes {
+		poke(n.checkpoint)
+		select {
+		case <-n.flushed:
+		case <-n.ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+var _ StateMachine = (*kvcore.Store)(nil)

@@ -1,0 +1,43 @@
+package raftnode
+
+import (
+	"fmt"
+	"time"
+)
+
+// runCheckpoints moves applied state to the backend in the background and lets
+// go of log that neither a restart nor a lagging follower needs. Nothing on
+// the way of a reply waits for it.
+func (n *Node) runCheckpoints() {
+	ticker := time.NewTicker(flushInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-ticker.C:
+		case <-n.checkpoint:
+		}
+		if err := n.flush(); err != nil {
+			n.fail(fmt.Errorf("raftnode: the store cannot be written, this member stops: %w", err))
+			return
+		}
+	}
+}
+
+func (n *Node) flush() error {
+	index, err := n.cfg.StateMachine.Flush()
+	if err != nil {
+		return err
+	}
+	poke(n.flushed)
+	if term, err := n.entries.Term(index); err == nil {
+		n.entries.setFlushed(index, term, n.cfg.StateMachine.ConfState())
+	} // else a snapshot was installed meanwhile, and said so itself
+	released, err := n.entries.compact(index, n.cfg.CatchUpEntries, n.cfg.CatchUpBytes)
+	if err != nil {
+		return err
+	}
+	n.release.Store(released)
+	return nil
+}

@@ -1,0 +1,350 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coordd/coordd/coordd/wal"
+	"github.com/coordd/coordd/kvcore"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Errors that requests end with. All but ErrTooLarge leave open whether a
+// proposal will still be applied.
+var (
+	ErrNoLeader        = errors.New("raftnode: no leader")
+	ErrStopped         = errors.New("raftnode: stopped")
+	ErrTimeout         = errors.New("raftnode: request timed out")
+	ErrTooManyRequests = errors.New("raftnode: too many requests wait")
+	ErrTooLarge        = errors.New("raftnode: request too large")
+)
+
+// StateMachine is what committed entries are applied to. Apply,
+// ApplyConfState and CompactStep are called by one goroutine; Flush by another.
+type StateMachine interface {
+	Apply(index, term uint64, reqs []proto.Message) []kvcore.Result
+	ApplyConfState(index, term uint64, cs *raftpb.ConfState)
+	Applied() (index, term uint64)
+	ConfState() *raftpb.ConfState
+	CompactStep(maxKeys int) (more bool)
+	Unflushed() int
+	Flush() (index uint64, err error)
+}
+
+// Transport carries messages to other members. Send never blocks and drops
+// what does not fit.
+type Transport interface {
+	Send(msgs []*raftpb.Message)
+}
+
+// Config is what a Node is made of. Every field is needed.
+type Config struct {
+	ID             uint64
+	Tick           time.Duration // length of one tick
+	HeartbeatTicks int           // a leader's heartbeat interval, in ticks
+	ElectionTicks  int           // an election timeout, in ticks; above HeartbeatTicks
+	RequestTimeout time.Duration // after it a waiting request gets ErrTimeout
+	CatchUpBytes   int           // log kept in memory and on disk for followers that lag, in bytes
+	CatchUpEntries uint64        // the same, in entries; whichever is less
+	Log            *wal.Log
+	Recovered      *wal.Recovered
+	StateMachine   StateMachine
+	Transport      Transport
+	// InstallSnapshot replaces the state machine's content with the received
+	// snapshot that meta describes.
+	InstallSnapshot func(meta *raftpb.SnapshotMetadata) error
+	// Fatal is told once why this member cannot go on; it must not block.
+	Fatal  func(error)
+	Logger *slog.Logger
+}
+
+// Status is one moment of a node. Leader is 0 when none is known.
+type Status struct {
+	ID, Leader, Term, Committed, Applied uint64
+	Learner                              bool
+}
+
+// IsLeader says whether this member leads, as far as it knows.
+func (s Status) IsLeader() bool { return s.Leader == s.ID }
+
+// Node is one member's share in the replication. Its methods may be called
+// concurrently.
+type Node struct {
+	cfg     Config
+	raw     *raft.RawNode // owned by loop
+	entries *entryLog
+
+	inbox     inbox
+	proposals proposals
+	reads     reads
+	appends   queue // to logWriter
+	applies   queue // to applier
+
+	wake       chan struct{} // pokes loop; capacity 1
+	checkpoint chan struct{} // pokes checkpointer; capacity 1
+	flushed    chan struct{} // pokes an applier that waits for a flush; capacity 1
+	installed  chan struct{} // applier to logWriter: the snapshot is in place; capacity 1
+	release    atomic.Uint64 // log up to this index may go; set by checkpointer, read by logWriter
+
+	status  atomic.Pointer[Status] // written by loop; Applied is kept apart
+	applied atomic.Uint64          // written by applier
+
+	changedMu sync.Mutex
+	changed   chan struct{} // closed and replaced by loop when leader or term change
+
+	fatal sync.Once
+	stop  context.CancelFunc
+	ctx   context.Context
+	done  sync.WaitGroup
+}
+
+const (
+	// maxMessageBytes bounds the entries of one append message and of one
+	// proposal batch.
+	maxMessageBytes = 1 << 20
+	// maxApplyBytes bounds committed entries handed to the applier at a time.
+	maxApplyBytes = 8 << 20
+	// maxUncommittedBytes bounds a leader's log beyond the commit index.
+	maxUncommittedBytes = 256 << 20
+	maxInflightMessages = 512
+	maxInflightBytes    = 64 << 20
+)
+
+// Start begins to take part in the cluster.
+func Start(cfg Config) (*Node, error) {
+	entries, err := newEntryLog(cfg)
+	if err != nil {
+		return nil, err
+	}
+	applied, _ := cfg.StateMachine.Applied()
+	raw, err := raft.NewRawNode(&raft.Config{
+		ID:                        cfg.ID,
+		ElectionTick:              cfg.ElectionTicks,
+		HeartbeatTick:             cfg.HeartbeatTicks,
+		Storage:                   entries,
+		Applied:                   applied,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             maxMessageBytes,
+		MaxCommittedSizePerReady:  maxApplyBytes,
+		MaxUncommittedEntriesSize: maxUncommittedBytes,
+		MaxInflightMsgs:           maxInflightMessages,
+		MaxInflightBytes:          maxInflightBytes,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		StepDownOnRemoval:         true,
+		Logger:                    raftLogger{cfg.Logger},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("raftnode: start raft: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &Node{
+		cfg:        cfg,
+		raw:        raw,
+		entries:    entries,
+		proposals:  newProposals(rand.Uint64()),
+		appends:    newQueue(),
+		applies:    newQueue(),
+		wake:       make(chan struct{}, 1),
+		checkpoint: make(chan struct{}, 1),
+		flushed:    make(chan struct{}, 1),
+		installed:  make(chan struct{}, 1),
+		changed:    make(chan struct{}),
+		stop:       cancel,
+		ctx:        ctx,
+	}
+	n.applied.Store(applied)
+	n.publishStatus()
+	if voters := cfg.StateMachine.ConfState().GetVoters(); len(voters) == 1 && voters[0] == cfg.ID {
+		// Nobody else can lead: do not sit out an election timeout.
+		if err := raw.Campaign(); err != nil {
+			return nil, fmt.Errorf("raftnode: campaign: %w", err)
+		}
+	}
+	n.done.Go(n.loop)
+	n.done.Go(n.writeLog)
+	n.done.Go(n.apply)
+	n.done.Go(n.runCheckpoints)
+	return n, nil
+}
+
+// Stop ends all goroutines and fails what waits with ErrStopped. The log
+// belongs to the caller again when it returns.
+func (n *Node) Stop() {
+	n.stop()
+	n.done.Wait()
+}
+
+// Step takes a message from another member. It never blocks: beyond a bound
+// messages are dropped, as a network may.
+func (n *Node) Step(_ context.Context, m *raftpb.Message) error {
+	if raft.IsLocalMsg(m.GetType()) || raft.IsLocalMsgTarget(m.GetFrom()) {
+		return fmt.Errorf("raftnode: a peer sent a local message of type %s", m.GetType())
+	}
+	if n.inbox.putPeer(m) {
+		poke(n.wake)
+	}
+	return nil
+}
+
+// ReportUnreachable says that a message to a member was lost.
+func (n *Node) ReportUnreachable(id uint64) {
+	n.do(func() { n.raw.ReportUnreachable(id) })
+}
+
+// ReportSnapshot says how sending a snapshot to a member ended.
+func (n *Node) ReportSnapshot(id uint64, ok bool) {
+	status := raft.SnapshotFinish
+	if !ok {
+		status = raft.SnapshotFailure
+	}
+	n.do(func() { n.raw.ReportSnapshot(id, status) })
+}
+
+// Status returns the node's present state.
+func (n *Node) Status() Status {
+	s := *n.status.Load()
+	s.Applied = n.applied.Load()
+	return s
+}
+
+// Changed returns a channel that is closed at the next change of leader or
+// term. Take it before Status, so that no change falls between.
+func (n *Node) Changed() <-chan struct{} {
+	n.changedMu.Lock()
+	defer n.changedMu.Unlock()
+	return n.changed
+}
+
+// do runs f on the loop, soon.
+func (n *Node) do(f func()) {
+	n.inbox.putCall(f)
+	poke(n.wake)
+}
+
+// loop owns the RawNode.
+func (n *Node) loop() {
+	defer n.reads.fail(ErrStopped)
+	defer n.proposals.fail(ErrStopped)
+	ticker := time.NewTicker(n.cfg.Tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case now := <-ticker.C:
+			n.raw.Tick()
+			n.reads.tick()
+			n.expireRequests(now)
+		case <-n.wake:
+		}
+		n.stepInbox()
+		n.startReads()
+		n.proposeWaiting()
+		for n.raw.HasReady() {
+			n.handleReady(n.raw.Ready())
+		}
+	}
+}
+
+func (n *Node) stepInbox() {
+	msgs, calls := n.inbox.take()
+	for _, f := range calls {
+		f()
+	}
+	for _, m := range msgs {
+		// The only errors are of messages that no longer matter: a response
+		// from a member that is gone, a proposal with no leader to take it.
+		_ = n.raw.Step(m)
+	}
+}
+
+func (n *Node) handleReady(rd raft.Ready) {
+	if rd.SoftState != nil || !raft.IsEmptyHardState(rd.HardState) {
+		n.publishStatus()
+	}
+	for _, rs := range rd.ReadStates {
+		n.finishRead(rs)
+	}
+	var remote []*raftpb.Message
+	for _, m := range rd.Messages {
+		switch m.GetTo() {
+		case raft.LocalAppendThread:
+			n.appends.put(m)
+		case raft.LocalApplyThread:
+			n.applies.put(m)
+		default:
+			remote = append(remote, m)
+		}
+	}
+	if len(remote) > 0 {
+		n.cfg.Transport.Send(remote)
+	}
+}
+
+// publishStatus makes the RawNode's state visible and tells of a new leader or term.
+func (n *Node) publishStatus() {
+	basic := n.raw.BasicStatus()
+	now := &Status{
+		ID:        n.cfg.ID,
+		Leader:    basic.Lead,
+		Term:      basic.HardState.GetTerm(),
+		Committed: basic.HardState.GetCommit(),
+		Learner:   slices.Contains(n.cfg.StateMachine.ConfState().GetLearners(), n.cfg.ID),
+	}
+	before := n.status.Swap(now)
+	if before != nil && before.Leader == now.Leader && before.Term == now.Term {
+		return
+	}
+	n.cfg.Logger.Info("raft state", "state", basic.RaftState.String(), "term", now.Term, "leader", fmt.Sprintf("%x", now.Leader))
+	n.changedMu.Lock()
+	defer n.changedMu.Unlock()
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// deliver hands on the responses of a finished storage message: to this
+// node's own loop or to other members.
+func (n *Node) deliver(responses []*raftpb.Message) {
+	var remote []*raftpb.Message
+	local := false
+	for _, m := range responses {
+		if m.GetTo() == n.cfg.ID {
+			n.inbox.putLocal(m)
+			local = true
+		} else {
+			remote = append(remote, m)
+		}
+	}
+	if len(remote) > 0 {
+		n.cfg.Transport.Send(remote)
+	}
+	if local {
+		poke(n.wake)
+	}
+}
+
+// fail reports why this member cannot go on and stops it.
+func (n *Node) fail(err error) {
+	n.fatal.Do(func() {
+		n.stop()
+		n.cfg.Fatal(err)
+	})
+}
+
+// poke leaves a token in a channel of capacity 1.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,211 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/proto/coordpb"
+	"go.etcd.io/raft/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// maxWaiting bounds the requests that wait to be proposed, and their bytes.
+	maxWaiting      = 64 << 10
+	maxWaitingBytes = 64 << 20
+)
+
+// call is one request on its way through the log.
+type call struct {
+	req     proto.Message
+	command []byte // encoded req
+	since   time.Time
+	result  chan kvcore.Result // capacity 1; gets exactly one value
+}
+
+// batch is the calls that share one raft entry.
+type batch struct {
+	sequence uint64
+	calls    []*call
+}
+
+// proposals are this member's requests: waiting to become an entry, and
+// proposed. Many waiting requests become one entry; while the log writer is
+// busy with the entry before, more of them gather.
+type proposals struct {
+	origin uint64 // tells this process's entries from all others
+
+	mu           sync.Mutex
+	waiting      []*call // bound: maxWaiting
+	waitingBytes int     // bound: maxWaitingBytes
+	sequence     uint64  // of the last batch
+	proposed     map[uint64]*batch
+	closed       error
+}
+
+func newProposals(origin uint64) proposals {
+	return proposals{origin: origin, proposed: make(map[uint64]*batch)}
+}
+
+// Propose replicates a request and returns its response once this member has
+// applied it. It fails with ErrTimeout, ErrTooManyRequests, ErrTooLarge,
+// ErrStopped, the context's error, or what the state machine answers; after
+// ErrTimeout or the context's error the request may still be applied.
+func (n *Node) Propose(ctx context.Context, req proto.Message) (proto.Message, error) {
+	command, err := coordpb.EncodeCommand(req)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{req: req, command: command, since: time.Now(), result: make(chan kvcore.Result, 1)}
+	if err := n.proposals.add(c); err != nil {
+		return nil, err
+	}
+	poke(n.wake)
+	select {
+	case r := <-c.result:
+		return r.Response, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *proposals) add(c *call) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed != nil:
+		return p.closed
+	case len(c.command) > maxUncommittedBytes/4:
+		return fmt.Errorf("%w: %d bytes", ErrTooLarge, len(c.command))
+	case len(p.waiting) >= maxWaiting || p.waitingBytes+len(c.command) > max(maxWaitingBytes, len(c.command)):
+		return ErrTooManyRequests
+	}
+	p.waiting = append(p.waiting, c)
+	p.waitingBytes += len(c.command)
+	return nil
+}
+
+// proposeWaiting turns waiting requests into entries, while there is a leader
+// to take them.
+func (n *Node) proposeWaiting() {
+	for n.raw.BasicStatus().Lead != raft.None {
+		b, data := n.proposals.next()
+		if b == nil {
+			return
+		}
+		if err := n.raw.Propose(data); err != nil {
+			n.proposals.putBack(b)
+			if !errors.Is(err, raft.ErrProposalDropped) {
+				panic(fmt.Sprintf("raftnode: propose: %v", err))
+			}
+			return // too much is uncommitted, or leadership moves: after the next event
+		}
+	}
+}
+
+// next makes the oldest waiting calls a batch of at most maxMessageBytes (or
+// one call) and returns it with its entry's data.
+func (p *proposals) next() (*batch, []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		return nil, nil
+	}
+	count, size := 0, 0
+	for count < len(p.waiting) && (count == 0 || size+len(p.waiting[count].command) <= maxMessageBytes) {
+		size += len(p.waiting[count].command)
+		count++
+	}
+	p.sequence++
+	b := &batch{sequence: p.sequence, calls: p.waiting[:count:count]}
+	p.waiting = p.waiting[count:]
+	p.waitingBytes -= size
+	p.proposed[b.sequence] = b
+
+	const headerBytes = 20
+	data := coordpb.AppendHeader(make([]byte, 0, headerBytes+size), p.origin, b.sequence)
+	for _, c := range b.calls {
+		data = append(data, c.command...)
+	}
+	return b, data
+}
+
+// putBack makes a batch that raft refused wait again, before all others.
+func (p *proposals) putBack(b *batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.proposed, b.sequence)
+	for _, c := range b.calls {
+		p.waitingBytes += len(c.command)
+	}
+	p.waiting = append(b.calls, p.waiting...)
+}
+
+// take returns the calls of a batch that this process proposed, or nil.
+func (p *proposals) take(origin, sequence uint64) []*call {
+	if origin != p.origin {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.proposed[sequence]
+	if b == nil {
+		return nil
+	}
+	delete(p.proposed, sequence)
+	return b.calls
+}
+
+// expireRequests ends requests that have waited for longer than the request
+// timeout. It stands in for a timer a request.
+func (n *Node) expireRequests(now time.Time) {
+	deadline := now.Add(-n.cfg.RequestTimeout)
+	reason := ErrTimeout
+	if n.raw.BasicStatus().Lead == raft.None {
+		reason = ErrNoLeader
+	}
+	n.proposals.expire(deadline, reason)
+	n.reads.expire(deadline, reason)
+}
+
+func (p *proposals) expire(deadline time.Time, reason error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	expired := 0
+	for expired < len(p.waiting) && p.waiting[expired].since.Before(deadline) {
+		p.waitingBytes -= len(p.waiting[expired].command)
+		p.waiting[expired].result <- kvcore.Result{Err: reason}
+		expired++
+	}
+	p.waiting = p.waiting[expired:]
+	for sequence, b := range p.proposed {
+		// The youngest call decides: its batch is looked for until then.
+		if b.calls[len(b.calls)-1].since.Before(deadline) {
+			delete(p.proposed, sequence)
+			answer(b.calls, reason)
+		}
+	}
+}
+
+// fail ends all requests, present and future.
+func (p *proposals) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = err
+	answer(p.waiting, err)
+	p.waiting = nil
+	for _, b := range p.proposed {
+		answer(b.calls, err)
+	}
+	clear(p.proposed)
+}
+
+func answer(calls []*call, err error) {
+	for _, c := range calls {
+		c.result <- kvcore.Result{Err: err}
+	}
+}
