@@ -1,0 +1,94 @@
+package coordd
+
+import (
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coordd/coordd/coordd/httpapi"
+	"github.com/coordd/coordd/coordd/rpc"
+)
+
+const (
+	// clusterVersion is the least etcd release that all members speak the API of.
+	clusterVersion = "3.7.0"
+	// headerTimeout bounds how long an HTTP client may take to send its request's header.
+	headerTimeout = 10 * time.Second
+)
+
+// clients serves gRPC and HTTP on the client ports.
+type clients struct {
+	rpc       *rpc.Server
+	http      *http.Server
+	splitters []*httpapi.Splitter
+}
+
+// serveClients starts to answer clients. Until the member has found its cluster
+// they get what it knows: serializable reads, and its health.
+func (s *Server) serveClients() {
+	s.clients = &clients{
+		rpc: rpc.New(rpc.Config{
+			Node:                 s.node,
+			Store:                s.storage.store,
+			ClusterID:            s.storage.clusterID,
+			MemberID:             s.storage.memberID,
+			MaxRequestBytes:      s.cfg.MaxRequestBytes,
+			MaxTxnOps:            s.cfg.MaxTxnOps,
+			MaxConcurrentStreams: s.cfg.MaxConcurrentStreams,
+			ElectionTimeout:      s.cfg.ElectionTimeout,
+			RequestTimeout:       requestTimeout(&s.cfg),
+			ProgressInterval:     s.cfg.WatchProgressNotifyInterval,
+			MinLeaseTTLSeconds:   minLeaseTTLSeconds(s.cfg.ElectionTimeout),
+			Now:                  time.Now,
+			LeaseRenew:           s.transport.LeaseRenew,
+			LeaseTimeToLive:      s.transport.LeaseTimeToLive,
+			Logger:               s.log,
+		}),
+		http: &http.Server{
+			Handler: httpapi.NewHandler(httpapi.Config{
+				Node:           s.node,
+				Store:          s.storage.store,
+				ServerVersion:  rpc.Version,
+				ClusterVersion: clusterVersion,
+				RequestTimeout: requestTimeout(&s.cfg),
+				Metrics:        httpapi.NewRegistry(s.node, s.storage.store, rpc.Version),
+			}),
+			ReadHeaderTimeout: headerTimeout,
+		},
+	}
+	for _, l := range s.listeners.clients {
+		splitter := httpapi.NewSplitter(l)
+		s.clients.splitters = append(s.clients.splitters, splitter)
+		s.run(splitter.Run)
+		s.run(func() error { return s.clients.rpc.Serve(splitter.GRPC()) })
+		s.run(func() error { return s.clients.http.Serve(splitter.HTTP()) })
+	}
+}
+
+// minLeaseTTLSeconds is etcd's: a lease must outlive an election.
+func minLeaseTTLSeconds(electionTimeout time.Duration) int64 {
+	return int64(math.Ceil(1.5 * electionTimeout.Seconds()))
+}
+
+// run makes the failure of what serves a listener the member's failure.
+func (s *Server) run(serve func() error) {
+	s.running.Go(func() {
+		err := serve()
+		if err == nil || s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		s.failWith(err)
+	})
+}
+
+// stop ends streams, lets calls under way finish for at most grace, and closes
+// the connections.
+func (c *clients) stop(grace time.Duration) {
+	for _, splitter := range c.splitters {
+		splitter.Close() // its listener may be closed already
+	}
+	c.rpc.Stop(grace)
+	c.http.Close()
+}

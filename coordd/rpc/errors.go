@@ -1,0 +1,72 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+
+	"github.com/coordd/coordd/coordd/raftnode"
+	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/kvcore/lease"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// errNotLeader says that this member does not lead, or no longer, or not yet
+// fully, and cannot answer what only a leader may.
+var errNotLeader = errors.New("rpc: not leader")
+
+// wireErrors is the one table from what goes wrong inside to what etcd's
+// clients see. They compare code and text, and try again on Unavailable.
+var wireErrors = []struct{ inside, wire error }{
+	{kvcore.ErrEmptyKey, rpctypes.ErrGRPCEmptyKey},
+	{kvcore.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+	{kvcore.ErrValueProvided, rpctypes.ErrGRPCValueProvided},
+	{kvcore.ErrLeaseProvided, rpctypes.ErrGRPCLeaseProvided},
+	{kvcore.ErrTooManyOps, rpctypes.ErrGRPCTooManyOps},
+	{kvcore.ErrDuplicateKey, rpctypes.ErrGRPCDuplicateKey},
+	{kvcore.ErrInvalidSort, rpctypes.ErrGRPCInvalidSortOption},
+	{kvcore.ErrCompacted, rpctypes.ErrGRPCCompacted},
+	{kvcore.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
+	{kvcore.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{kvcore.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
+	{kvcore.ErrLeaseTTLTooLarge, rpctypes.ErrGRPCLeaseTTLTooLarge},
+	{kvcore.ErrMalformed, status.Error(codes.InvalidArgument, "etcdserver: malformed request")},
+	{kvcore.ErrClosed, rpctypes.ErrGRPCStopped},
+
+	{lease.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
+	{lease.ErrNotPromoted, rpctypes.ErrGRPCLeaderChanged},
+
+	{raftnode.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{raftnode.ErrStopped, rpctypes.ErrGRPCStopped},
+	{raftnode.ErrTimeout, rpctypes.ErrGRPCTimeout},
+	{raftnode.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
+	{raftnode.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{errNotLeader, rpctypes.ErrGRPCLeaderChanged},
+}
+
+// wireError returns err as clients shall see it: an error that is a gRPC status
+// already stays, one of the table becomes its entry, a context's becomes its code.
+func wireError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+		return err
+	}
+	for _, e := range wireErrors {
+		if errors.Is(err, e.inside) {
+			return e.wire
+		}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return status.FromContextError(err).Err()
+	}
+	return status.Error(codes.Unknown, err.Error())
+}
+
+// unsupported is the answer to calls of the API that are not served.
+func unsupported(what string) error {
+	return status.Errorf(codes.Unimplemented, "coordd: %s is not supported", what)
+}

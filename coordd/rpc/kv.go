@@ -1,0 +1,215 @@
+package rpc
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/coordd/coordd/coordd/raftnode"
+	"github.com/coordd/coordd/kvcore"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// compactPollInterval is how often a caller who waits for a physical compaction
+// looks whether it is done.
+const compactPollInterval = 10 * time.Millisecond
+
+// kvServer is etcdserverpb.KV.
+type kvServer struct {
+	pb.UnimplementedKVServer
+	*Server
+}
+
+func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	if err := s.prepareRead(ctx, r, r.GetSerializable()); err != nil {
+		return nil, err
+	}
+	response, err := s.Store.Range(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	response.Header = s.fill(response.Header)
+	return response, nil
+}
+
+// prepareRead checks a read and, unless it is serializable, waits until this
+// member knows everything that was acknowledged before.
+func (s *Server) prepareRead(ctx context.Context, r proto.Message, serializable bool) error {
+	if err := kvcore.Validate(r, s.MaxTxnOps); err != nil {
+		return err
+	}
+	if serializable {
+		return nil
+	}
+	return s.Node.ReadIndex(ctx)
+}
+
+// propose checks a write and replicates it.
+func propose[R proto.Message](ctx context.Context, s *Server, r proto.Message) (response R, err error) {
+	if err := kvcore.Validate(r, s.MaxTxnOps); err != nil {
+		return response, err
+	}
+	if proto.Size(r) > s.MaxRequestBytes {
+		return response, raftnode.ErrTooLarge
+	}
+	m, err := s.Node.Propose(ctx, r)
+	if err != nil {
+		return response, err
+	}
+	return m.(R), nil
+}
+
+func (s *kvServer) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
+	response, err := propose[*pb.PutResponse](ctx, s.Server, r)
+	if err != nil {
+		return nil, err
+	}
+	response.Header = s.fill(response.Header)
+	return response, nil
+}
+
+func (s *kvServer) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	response, err := propose[*pb.DeleteRangeResponse](ctx, s.Server, r)
+	if err != nil {
+		return nil, err
+	}
+	response.Header = s.fill(response.Header)
+	return response, nil
+}
+
+func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	response, err := s.txn(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	response.Header = s.fill(response.Header)
+	return response, nil
+}
+
+func (s *kvServer) txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if !kvcore.IsReadOnly(r) {
+		return propose[*pb.TxnResponse](ctx, s.Server, r)
+	}
+	if err := s.prepareRead(ctx, r, isSerializable(r)); err != nil {
+		return nil, err
+	}
+	return s.Store.Txn(ctx, r)
+}
+
+// isSerializable tells transactions that consist of serializable ranges alone.
+// In one that only compares nobody has asked for a stale answer.
+func isSerializable(r *pb.TxnRequest) bool {
+	for _, branch := range [][]*pb.RequestOp{r.GetSuccess(), r.GetFailure()} {
+		for _, op := range branch {
+			if !op.GetRequestRange().GetSerializable() {
+				return false
+			}
+		}
+	}
+	return len(r.GetSuccess())+len(r.GetFailure()) > 0
+}
+
+func (s *kvServer) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	response, err := propose[*pb.CompactionResponse](ctx, s.Server, r)
+	if err != nil {
+		return nil, err
+	}
+	if r.GetPhysical() {
+		if err := s.awaitCompaction(ctx, r.GetRevision()); err != nil {
+			return nil, err
+		}
+	}
+	response.Header = s.fill(response.Header)
+	return response, nil
+}
+
+func (s *kvServer) awaitCompaction(ctx context.Context, revision int64) error {
+	if s.Store.CompactDone(revision) {
+		return nil
+	}
+	ticker := time.NewTicker(compactPollInterval)
+	defer ticker.Stop()
+	for !s.Store.CompactDone(revision) {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.stopping.Done():
+			return raftnode.ErrStopped
+		}
+	}
+	return nil
+}
+
+// firstChunkKeys is how many keys the first message of a RangeStream holds at most.
+const firstChunkKeys = 10
+
+func (s *kvServer) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
+	switch {
+	case r.GetSortOrder() != pb.RangeRequest_NONE && (r.GetSortOrder() != pb.RangeRequest_ASCEND || r.GetSortTarget() != pb.RangeRequest_KEY),
+		r.GetSortTarget() != pb.RangeRequest_KEY:
+		return status.Error(codes.Unimplemented, "RangeStream does not support custom sort orders")
+	case r.GetMinModRevision() != 0, r.GetMaxModRevision() != 0, r.GetMinCreateRevision() != 0, r.GetMaxCreateRevision() != 0:
+		return status.Error(codes.Unimplemented, "RangeStream does not support revision filters")
+	}
+	if err := s.prepareRead(stream.Context(), r, r.GetSerializable()); err != nil {
+		return err
+	}
+	return s.sendChunks(r, stream)
+}
+
+// sendChunks answers with as many messages as it takes, all at the revision of
+// the first. Only the last has header, more and count.
+func (s *kvServer) sendChunks(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
+	left := r.GetLimit()
+	if left <= 0 {
+		left = math.MaxInt64
+	}
+	chunk := proto.CloneOf(r)
+	keys := int64(firstChunkKeys)
+	var header *pb.ResponseHeader
+	var count int64
+	for {
+		chunk.Limit = min(keys, left)
+		response, err := s.Store.Range(stream.Context(), chunk)
+		if err != nil {
+			return err
+		}
+		if header == nil {
+			header, count = s.fill(response.Header), response.Count
+			if chunk.Revision <= 0 {
+				chunk.Revision = header.Revision
+			}
+		}
+		left -= int64(len(response.Kvs))
+		last := !response.More || left == 0 || len(response.Kvs) == 0
+		size := proto.Size(response)
+		response.Header, response.Count = nil, 0
+		if last {
+			response.Header, response.Count = header, count
+		} else {
+			response.More = false
+			chunk.Key = append(slices.Clone(response.Kvs[len(response.Kvs)-1].Key), 0)
+		}
+		if err := stream.Send(&pb.RangeStreamResponse{RangeResponse: response}); err != nil || last {
+			return err
+		}
+		keys = nextChunkKeys(keys, size, s.MaxRequestBytes)
+	}
+}
+
+// nextChunkKeys doubles or halves the chunk until its size is near the target.
+func nextChunkKeys(keys int64, size, target int) int64 {
+	switch {
+	case size < target/2:
+		return keys * 2
+	case size > target*2:
+		return max(keys/2, 1)
+	default:
+		return keys
+	}
+}

@@ -1,0 +1,257 @@
+// Package coordd is a member of a cluster, as a library: Start wires the parts
+// together, Stop takes them apart again in the opposite order.
+package coordd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coordd/coordd/coordd/expire"
+	"github.com/coordd/coordd/coordd/peer"
+	"github.com/coordd/coordd/coordd/raftnode"
+	"github.com/coordd/coordd/coordd/rpc"
+	"github.com/coordd/coordd/proto/coordpb"
+	"google.golang.org/grpc"
+)
+
+const (
+	// catchUpBytes of log are kept at most for followers that lag; etcd
+	// counts entries alone, but one of ours may hold a thousand requests.
+	catchUpBytes = 64 << 20
+	// stopTimeout bounds how long requests under way may hold up Stop.
+	stopTimeout = 2 * time.Second
+)
+
+// Server is a running member. Its methods may be called concurrently.
+type Server struct {
+	cfg Config
+	log *slog.Logger
+
+	listeners *listeners
+	storage   *storage
+	transport *peer.Transport
+	node      *raftnode.Node
+	peers     *grpc.Server
+	clients   *clients
+
+	ready  chan struct{}
+	failed chan struct{}
+	err    error // set before failed is closed
+	fail   sync.Once
+
+	ctx     context.Context // ends with Stop
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// Start runs a member until Stop. It fails with ErrConfig, where a port or the
+// data directory is in use, or where the data are damaged. It returns before
+// the member has found its cluster: see Ready.
+func Start(cfg Config, log *slog.Logger) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		cfg: cfg, log: log, ctx: ctx, stop: cancel,
+		ready: make(chan struct{}), failed: make(chan struct{}),
+	}
+	if err := s.start(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) start() (err error) {
+	if s.listeners, err = listen(&s.cfg); err != nil {
+		return err
+	}
+	if s.storage, err = openStorage(&s.cfg); err != nil {
+		return err
+	}
+	if torn := s.storage.recovered.TornBytes; torn > 0 {
+		s.log.Warn("the log ended in a write that was never acknowledged; it was cut off", "bytes", torn)
+	}
+	s.transport = peer.New(peer.Config{
+		ClusterID:         s.storage.clusterID,
+		MemberID:          s.storage.memberID,
+		Logger:            s.log,
+		OpenSnapshot:      s.openSnapshot,
+		ReportUnreachable: func(id uint64) { s.node.ReportUnreachable(id) },
+		ReportSnapshot:    func(id uint64, ok bool) { s.node.ReportSnapshot(id, ok) },
+	})
+	if err := s.startNode(); err != nil {
+		return err
+	}
+	for _, m := range s.storage.store.Members() {
+		if m.Id == s.storage.memberID {
+			continue
+		}
+		if err := s.transport.Add(m.Id, m.PeerUrls); err != nil {
+			return fmt.Errorf("coordd: %w", err)
+		}
+	}
+	expirer := &expire.Driver{Node: s.node, Leases: s.storage.store.Leases(), Now: time.Now, Logger: s.log}
+	s.running.Go(func() { expirer.Run(s.ctx) })
+	s.servePeers()
+	s.serveClients()
+	s.running.Go(s.publish)
+	return nil
+}
+
+func (s *Server) startNode() (err error) {
+	tick := s.cfg.HeartbeatInterval
+	s.node, err = raftnode.Start(raftnode.Config{
+		ID:              s.storage.memberID,
+		Tick:            tick,
+		HeartbeatTicks:  1,
+		ElectionTicks:   int(s.cfg.ElectionTimeout / tick),
+		RequestTimeout:  requestTimeout(&s.cfg),
+		CatchUpBytes:    catchUpBytes,
+		CatchUpEntries:  s.cfg.SnapshotCatchupEntries,
+		Log:             s.storage.log,
+		Recovered:       s.storage.recovered,
+		StateMachine:    s.storage.store,
+		Transport:       s.transport,
+		InstallSnapshot: s.storage.install,
+		Fatal:           s.failWith,
+		Logger:          s.log,
+	})
+	return err
+}
+
+// requestTimeout is etcd's: 5 s to get through a queue and two elections.
+func requestTimeout(cfg *Config) time.Duration { return 5*time.Second + 2*cfg.ElectionTimeout }
+
+func (s *Server) servePeers() {
+	leases := rpc.LeaderLeases{Node: s.node, Table: s.storage.store.Leases(), Now: time.Now}
+	s.peers = grpc.NewServer(peer.ServerOptions()...)
+	coordpb.RegisterPeerServer(s.peers, peer.NewServer(peer.ServerConfig{
+		ClusterID:       s.storage.clusterID,
+		MemberID:        s.storage.memberID,
+		Logger:          s.log,
+		Step:            s.node.Step,
+		Snapshots:       s.storage.snaps,
+		LeaseRenew:      leases.Renew,
+		LeaseTimeToLive: leases.TimeToLive,
+	}))
+	for _, l := range s.listeners.peers {
+		s.run(func() error { return s.peers.Serve(l) })
+	}
+}
+
+// openSnapshot opens the newest durable state for a follower.
+func (s *Server) openSnapshot() (peer.Snapshot, error) {
+	snapshot, err := s.storage.store.Snapshot()
+	if err != nil {
+		return peer.Snapshot{}, err
+	}
+	return peer.Snapshot{
+		Index:     snapshot.Index,
+		Term:      snapshot.Term,
+		ConfState: snapshot.ConfState,
+		WriteTo:   snapshot.WriteTo,
+		Close:     snapshot.Close,
+	}, nil
+}
+
+// publish records in the store where clients reach this member. The member is
+// ready once that went through: then it has a leader and has caught up with it.
+func (s *Server) publish() {
+	for s.ctx.Err() == nil {
+		record, published := s.record()
+		if published {
+			// Nothing to write, but the proof that the cluster is there.
+			if s.node.ReadIndex(s.ctx) == nil {
+				close(s.ready)
+				return
+			}
+			continue
+		}
+		if _, err := s.node.Propose(s.ctx, record); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("this member could not be published yet", "error", err)
+		}
+	}
+}
+
+// record is this member's record as it should be, and whether it is so.
+func (s *Server) record() (want *coordpb.Member, published bool) {
+	want = &coordpb.Member{Id: s.storage.memberID, Name: s.cfg.Name, PeerUrls: s.cfg.InitialAdvertisePeerURLs, ClientUrls: s.advertised()}
+	for _, m := range s.storage.store.Members() {
+		if m.Id == want.Id {
+			want.PeerUrls, want.IsLearner = m.PeerUrls, m.IsLearner
+			return want, m.Name == want.Name && slices.Equal(m.ClientUrls, want.ClientUrls)
+		}
+	}
+	return want, false
+}
+
+// advertised is AdvertiseClientURLs, with the port that the system chose where
+// the member listens on port 0 of that address.
+func (s *Server) advertised() []string {
+	urls := slices.Clone(s.cfg.AdvertiseClientURLs)
+	for i, u := range urls {
+		if at := slices.Index(s.cfg.ListenClientURLs, u); at >= 0 {
+			urls[i] = s.ClientURLs()[at]
+		}
+	}
+	return urls
+}
+
+// ClientURLs returns where the member serves clients.
+func (s *Server) ClientURLs() []string { return s.listeners.clientURLs() }
+
+// Ready is closed once the member serves clients with its cluster behind it.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Failed is closed when the member cannot go on; Err says why. Stop it then.
+func (s *Server) Failed() <-chan struct{} { return s.failed }
+
+// Err is why the member failed; nil before Failed is closed.
+func (s *Server) Err() error {
+	select {
+	case <-s.failed:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+func (s *Server) failWith(err error) {
+	s.fail.Do(func() {
+		s.err = err
+		close(s.failed)
+	})
+}
+
+// Stop ends the member and returns when nothing of it is left: what was
+// acknowledged is durable before, what was not applied is replayed at the next start.
+func (s *Server) Stop() {
+	s.stop()
+	if s.clients != nil {
+		s.clients.stop(stopTimeout)
+	}
+	if s.peers != nil {
+		s.peers.Stop()
+	}
+	if s.node != nil {
+		s.node.Stop()
+	}
+	if s.transport != nil {
+		s.transport.Stop()
+	}
+	s.running.Wait()
+	if s.storage != nil {
+		if err := s.storage.close(); err != nil {
+			s.log.Warn("closing the data", "error", err)
+		}
+	}
+	if s.listeners != nil {
+		s.listeners.close()
+	}
+}

@@ -1,0 +1,185 @@
+package coordd
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/coordd/coordd/coordd/disk"
+	"github.com/coordd/coordd/coordd/member"
+	"github.com/coordd/coordd/coordd/snap"
+	"github.com/coordd/coordd/coordd/wal"
+	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/kvcore/backend"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// bootstrapPosition is where every new cluster's log begins: behind the state
+// that all members derive alike from their flags.
+var bootstrapPosition = wal.Position{Index: 1, Term: 1}
+
+// storage is a member's data directory, opened.
+//
+//	<data-dir>/member/lock          held while the member runs
+//	<data-dir>/member/wal/          the log
+//	<data-dir>/member/snap/db       the store, behind the log by up to a flush
+//	<data-dir>/member/snap/*.snap.db  a store received from the leader
+type storage struct {
+	fs    disk.FS
+	lock  io.Closer
+	snaps *snap.Dir
+	store *kvcore.Store
+
+	log                 *wal.Log
+	recovered           *wal.Recovered
+	clusterID, memberID uint64
+}
+
+// openStorage opens the data directory, making it where there is none.
+func openStorage(cfg *Config) (_ *storage, err error) {
+	s := &storage{fs: disk.OS()}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	root := filepath.Join(cfg.dataDir(), "member")
+	if err := s.fs.MkdirAll(root); err != nil {
+		return nil, fmt.Errorf("coordd: make data directory: %w", err)
+	}
+	if s.lock, err = s.fs.Lock(filepath.Join(root, "lock")); errors.Is(err, disk.ErrLocked) {
+		return nil, fmt.Errorf("coordd: data directory %s is in use by another process; stop that, or give another --data-dir", cfg.dataDir())
+	} else if err != nil {
+		return nil, fmt.Errorf("coordd: lock data directory: %w", err)
+	}
+	if s.snaps, err = snap.Open(s.fs, cfg.snapDir()); err != nil {
+		return nil, err
+	}
+	exists, err := wal.Exists(s.fs, cfg.walDir())
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		if err := s.bootstrap(cfg); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.recover(cfg)
+}
+
+// bootstrap makes a new member's store and log. The log comes last: only with
+// it the member exists, and a crash before it leaves a store that is made again.
+func (s *storage) bootstrap(cfg *Config) error {
+	cluster, err := member.Bootstrap(member.Config{
+		Name:                     cfg.Name,
+		InitialAdvertisePeerURLs: cfg.InitialAdvertisePeerURLs,
+		InitialCluster:           cfg.initialCluster(),
+		Token:                    cfg.InitialClusterToken,
+	})
+	if err != nil {
+		return err
+	}
+	store, err := openStore(s.snaps.Store())
+	if err != nil {
+		return err
+	}
+	if applied, _ := store.Applied(); applied > bootstrapPosition.Index {
+		return errors.Join(fmt.Errorf("coordd: there is a store with data in %s but no log in %s: restore the log's directory, or remove the data directory and let the member begin anew", cfg.snapDir(), cfg.walDir()), store.Close())
+	}
+	if err := store.Bootstrap(bootstrapPosition.Term, bootstrapPosition.Index, cluster.ConfState(), cluster.Members); err != nil {
+		return errors.Join(fmt.Errorf("coordd: make the store: %w", err), store.Close())
+	}
+	if err := store.Close(); err != nil {
+		return fmt.Errorf("coordd: make the store: %w", err)
+	}
+	log, err := wal.Create(s.fs, cfg.walDir(), encodeIdentity(cluster.ID, cluster.Self), bootstrapPosition,
+		&raftpb.HardState{Term: &bootstrapPosition.Term, Vote: new(raft.None), Commit: &bootstrapPosition.Index})
+	if err != nil {
+		return err
+	}
+	return log.Close()
+}
+
+// recover opens the log and the store, and finishes the installation of a
+// received store that a crash has interrupted.
+func (s *storage) recover(cfg *Config) (err error) {
+	if s.log, s.recovered, err = wal.Open(s.fs, cfg.walDir()); err != nil {
+		return err
+	}
+	if s.clusterID, s.memberID, err = decodeIdentity(s.recovered.Metadata); err != nil {
+		return err
+	}
+	if s.store, err = openStore(s.snaps.Store()); err != nil {
+		return err
+	}
+	snapshot := s.recovered.Snapshot
+	if applied, _ := s.store.Applied(); applied < snapshot.Index {
+		if err := s.store.Close(); err != nil {
+			return fmt.Errorf("coordd: close the store: %w", err)
+		}
+		s.store = nil
+		if err := s.snaps.Install(snap.Position(snapshot)); err != nil {
+			return fmt.Errorf("coordd: the store ends at entry %d, the log begins behind entry %d: %w", applied, snapshot.Index, err)
+		}
+		if s.store, err = openStore(s.snaps.Store()); err != nil {
+			return err
+		}
+	}
+	return s.snaps.Clean(snap.Position(snapshot))
+}
+
+func openStore(path string) (*kvcore.Store, error) {
+	b, err := backend.OpenBolt(path)
+	if err != nil {
+		return nil, err
+	}
+	store, err := kvcore.Open(b, kvcore.Defaults())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("coordd: store %s: %w", path, err), b.Close())
+	}
+	return store, nil
+}
+
+// install puts a received store in the place of the present one.
+func (s *storage) install(meta *raftpb.SnapshotMetadata) error {
+	if err := s.snaps.Install(snap.Position{Index: meta.GetIndex(), Term: meta.GetTerm()}); err != nil {
+		return err
+	}
+	b, err := backend.OpenBolt(s.snaps.Store())
+	if err != nil {
+		return err
+	}
+	if index, _ := b.Applied(); index != meta.GetIndex() {
+		return errors.Join(fmt.Errorf("coordd: the received store is of entry %d, not %d", index, meta.GetIndex()), b.Close())
+	}
+	return s.store.Restore(b)
+}
+
+func (s *storage) close() error {
+	var errs []error
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// encodeIdentity is what the log's metadata hold: cluster id, member id.
+func encodeIdentity(clusterID, memberID uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, clusterID), memberID)
+}
+
+func decodeIdentity(b []byte) (clusterID, memberID uint64, err error) {
+	if len(b) != 16 {
+		return 0, 0, fmt.Errorf("coordd: the log's metadata are of %d bytes, not 16: it is no log of coordd", len(b))
+	}
+	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), nil
+}
