@@ -1,0 +1,20 @@
+// Package recipes holds coordination over an etcd v3 store: sessions and fenced locks, for coordd and for etcd alike.
+//
+// A Session is a lease that its process keeps alive. Its validity is counted on the local clock from the moment the last
+// acknowledged keepalive was sent, so it always ends before the store can give what it holds to somebody else. A Mutex
+// is a name. Lock returns a Hold: one acquisition, with a context that ends when ownership does, a guard for transactions
+// in the same store, and a fence.Token for resources outside of it.
+//
+// No local check can prove that a write still lands in time: between the check and the write the process may stop for
+// as long as it likes. Let the resource compare tokens, or put Hold.Guard into the transaction that writes.
+//
+// # Keys
+//
+// A lock lives under <prefix>/<escaped name>, in which every byte of the name other than A-Z a-z 0-9 . _ - is written as
+// %XX, so that no lock's range holds another lock's keys:
+//
+//	…/q/<attempt>  a waiter or the holder, value Holder as JSON; the oldest by create revision holds the lock
+//	…/x/<attempt>  an abandoned attempt whose enqueue may still be on its way
+//
+// Both carry the session's lease. An attempt is a random 128-bit id, never used twice.
+package recipes

@@ -1,0 +1,57 @@
+package recipes
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+)
+
+// Errors to test for with errors.Is.
+var (
+	// ErrLocked is TryLock's error when somebody else holds the lock or waits for it.
+	ErrLocked = errors.New("recipes: locked")
+	// ErrLost is what every *LostError is.
+	ErrLost = errors.New("recipes: ownership lost")
+	// ErrSessionClosed is why ownership ended when Session.Close was called.
+	ErrSessionClosed = errors.New("recipes: session closed")
+	// ErrSessionExpired is why ownership ended when no keepalive was acknowledged in time, by the local clock.
+	ErrSessionExpired = errors.New("recipes: session expired")
+	// ErrLeaseGone is why ownership ended when the store no longer knew the session's lease.
+	ErrLeaseGone = errors.New("recipes: session lease is gone")
+	// ErrKeyDeleted is why ownership ended when the entry in the queue was gone although the session lived.
+	ErrKeyDeleted = errors.New("recipes: queue entry deleted")
+	// ErrUnlocked is the error of a Hold's checks after Unlock was called.
+	ErrUnlocked = errors.New("recipes: unlocked")
+	// ErrInvalidName is the error of a lock name that is empty or longer than MaxNameBytes.
+	ErrInvalidName = errors.New("recipes: invalid name")
+)
+
+// LostError says that ownership, or the place in the queue, ended without being given up.
+type LostError struct {
+	What string // the session or the lock
+	Err  error  // why: ErrSessionClosed, ErrSessionExpired, ErrLeaseGone or ErrKeyDeleted
+}
+
+func (e *LostError) Error() string { return fmt.Sprintf("recipes: %s lost: %v", e.What, e.Err) }
+
+// Is makes every LostError an ErrLost.
+func (e *LostError) Is(target error) bool { return target == ErrLost }
+
+// Unwrap is the reason.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// refused reports whether err proves that the request changed nothing and would be refused again. After any other error
+// the store may have applied the request, or may still do so.
+func refused(err error) bool {
+	var e rpctypes.EtcdError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() {
+	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.FailedPrecondition, codes.Unauthenticated, codes.ResourceExhausted:
+		return true
+	}
+	return false
+}

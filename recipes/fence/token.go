@@ -1,0 +1,221 @@
+// Package fence holds the fencing token: the proof of one acquisition of a lock, which a resource compares with the
+// tokens it has already seen and so refuses a holder that was overtaken.
+package fence
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// MaxTextBytes bounds the text form of every token.
+const MaxTextBytes = 256
+
+// Limits of the three variable parts of the text form, in bytes. Together with the fixed parts (version, cluster, epoch,
+// mode, revision and seven separators: 65 bytes at most) they stay within MaxTextBytes.
+const (
+	maxResourceBytes = 90
+	maxKeyBytes      = 52
+	maxSlotBytes     = 48
+)
+
+const (
+	textVersion = "f1"
+	separator   = ":"
+	// digestMark begins a part that was replaced by its digest. No literal part contains it.
+	digestMark  = "~"
+	digestBytes = len(digestMark) + 43
+)
+
+// Errors of this package.
+var (
+	// ErrMalformed is the error of Parse for anything but the text form of a token.
+	ErrMalformed = errors.New("fence: malformed token")
+	// ErrIncomparable is the error of comparing tokens of two clusters, epochs or resources.
+	ErrIncomparable = errors.New("fence: tokens cannot be compared")
+)
+
+// Mode says what its holder may do. It is one lower-case letter in the text form.
+type Mode byte
+
+// Exclusive is the mode of a holder that excludes every other.
+const Exclusive Mode = 'x'
+
+// String is the mode's letter.
+func (m Mode) String() string { return string(rune(m)) }
+
+func (m Mode) known() bool { return m == Exclusive }
+
+// Token identifies one acquisition. The zero Token is none. Tokens are values; == is identity of the acquisition.
+//
+// The text form is one line of printable ASCII without spaces:
+//
+//	f1:<cluster>:<epoch>:<mode>:<revision>:<slot>:<resource>:<key>
+//
+// cluster is 16 hexadecimal digits, epoch and revision are decimal. New canonicalises the last three: a part that is too
+// long (slot 48, resource 90, key 52 bytes) or holds a byte outside [A-Za-z0-9._/%-] becomes "~" and the unpadded
+// base64url SHA-256 of it. So every name gets a token, equal names get equal parts, and the limit holds.
+type Token struct {
+	cluster  uint64
+	epoch    uint64
+	mode     Mode
+	revision int64
+	slot     string
+	resource string
+	key      string
+}
+
+// Fields are the parts of a Token.
+type Fields struct {
+	Cluster  uint64 // id of the cluster that granted
+	Epoch    uint64 // raised whenever the cluster is restored from a backup: revisions go back then
+	Mode     Mode
+	Resource string // what is locked: the lock's whole path in the store
+	Revision int64  // store revision of the grant, above 0
+	Slot     string // the part of the resource that is held, "" for all of it
+	Key      string // the holder's key in the store, relative to Resource
+}
+
+// New makes a token. It refuses an unknown mode, a revision below 1, and an empty resource.
+func New(f Fields) (Token, error) {
+	switch {
+	case !f.Mode.known():
+		return Token{}, fmt.Errorf("fence: unknown mode %q", byte(f.Mode))
+	case f.Revision < 1:
+		return Token{}, fmt.Errorf("fence: revision %d is below 1", f.Revision)
+	case f.Resource == "":
+		return Token{}, errors.New("fence: empty resource")
+	}
+	return Token{
+		cluster:  f.Cluster,
+		epoch:    f.Epoch,
+		mode:     f.Mode,
+		revision: f.Revision,
+		slot:     canonical(f.Slot, maxSlotBytes),
+		resource: canonical(f.Resource, maxResourceBytes),
+		key:      canonical(f.Key, maxKeyBytes),
+	}, nil
+}
+
+// Fields returns the parts of t in canonical form: those that were too long for the text form are digests.
+func (t Token) Fields() Fields {
+	return Fields{Cluster: t.cluster, Epoch: t.epoch, Mode: t.mode, Resource: t.resource, Revision: t.revision, Slot: t.slot, Key: t.key}
+}
+
+// Revision is the store revision of the grant: it rises from holder to holder of one resource, cluster and epoch.
+func (t Token) Revision() int64 { return t.revision }
+
+// IsZero reports whether t is no token.
+func (t Token) IsZero() bool { return t == Token{} }
+
+// Compare orders two tokens of the same cluster, epoch and resource by their revision: negative when t was granted
+// before u. For others, and for the zero Token, it returns ErrIncomparable.
+func (t Token) Compare(u Token) (int, error) {
+	switch {
+	case t.IsZero() || u.IsZero():
+		return 0, fmt.Errorf("%w: no token", ErrIncomparable)
+	case t.cluster != u.cluster:
+		return 0, fmt.Errorf("%w: clusters %016x and %016x", ErrIncomparable, t.cluster, u.cluster)
+	case t.epoch != u.epoch:
+		return 0, fmt.Errorf("%w: epochs %d and %d", ErrIncomparable, t.epoch, u.epoch)
+	case t.resource != u.resource:
+		return 0, fmt.Errorf("%w: resources %s and %s", ErrIncomparable, t.resource, u.resource)
+	}
+	return cmp.Compare(t.revision, u.revision), nil
+}
+
+// String is the text form, "" for the zero Token.
+func (t Token) String() string {
+	if t.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%s:%016x:%d:%s:%d:%s:%s:%s", textVersion, t.cluster, t.epoch, t.mode, t.revision, t.slot, t.resource, t.key)
+}
+
+// MarshalText is the text form; the zero Token has none and is an error.
+func (t Token) MarshalText() ([]byte, error) {
+	if t.IsZero() {
+		return nil, fmt.Errorf("%w: no token", ErrMalformed)
+	}
+	return []byte(t.String()), nil
+}
+
+// UnmarshalText is Parse.
+func (t *Token) UnmarshalText(text []byte) error {
+	if len(text) > MaxTextBytes {
+		return fmt.Errorf("%w: %d bytes", ErrMalformed, len(text))
+	}
+	parsed, err := Parse(string(text))
+	if err != nil {
+		return err
+	}
+	*t = parsed
+	return nil
+}
+
+// Parse reads the text form. Only what String writes is accepted, so equal tokens have equal texts; a mode this version
+// does not know is refused, because a guard that guessed would admit what it must not. The error is ErrMalformed.
+func Parse(text string) (Token, error) {
+	if len(text) > MaxTextBytes {
+		return Token{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(text))
+	}
+	parts := strings.Split(text, separator)
+	if len(parts) != 8 || parts[0] != textVersion || len(parts[3]) != 1 {
+		return Token{}, fmt.Errorf("%w: %q", ErrMalformed, text)
+	}
+	cluster, errCluster := strconv.ParseUint(parts[1], 16, 64)
+	epoch, errEpoch := strconv.ParseUint(parts[2], 10, 64)
+	revision, errRevision := strconv.ParseInt(parts[4], 10, 64)
+	if err := errors.Join(errCluster, errEpoch, errRevision); err != nil {
+		return Token{}, fmt.Errorf("%w: %q", ErrMalformed, text)
+	}
+	t := Token{
+		cluster: cluster, epoch: epoch, mode: Mode(parts[3][0]), revision: revision,
+		slot: parts[5], resource: parts[6], key: parts[7],
+	}
+	if !t.mode.known() || revision < 1 || t.resource == "" || !isCanonical(t.slot, maxSlotBytes) ||
+		!isCanonical(t.resource, maxResourceBytes) || !isCanonical(t.key, maxKeyBytes) || t.String() != text {
+		return Token{}, fmt.Errorf("%w: %q", ErrMalformed, text)
+	}
+	return t, nil
+}
+
+// canonical returns part itself when it may stand in the text form, and its digest otherwise. A digest is not taken
+// again, so the parts of a token make that token.
+func canonical(part string, limit int) string {
+	if isCanonical(part, limit) {
+		return part
+	}
+	sum := sha256.Sum256([]byte(part))
+	return digestMark + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func isCanonical(part string, limit int) bool {
+	if digest, ok := strings.CutPrefix(part, digestMark); ok {
+		if _, err := base64.RawURLEncoding.Strict().DecodeString(digest); err != nil || len(part) != digestBytes {
+			return false
+		}
+		return true
+	}
+	if len(part) > limit {
+		return false
+	}
+	for i := range len(part) {
+		if !plain(part[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func plain(b byte) bool {
+	switch {
+	case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
+		return true
+	}
+	return b == '.' || b == '_' || b == '/' || b == '%' || b == '-'
+}

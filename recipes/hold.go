@@ -1,0 +1,103 @@
+package recipes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordd/coordd/recipes/fence"
+)
+
+// Hold is one acquisition of a lock. It is safe for concurrent use.
+type Hold struct {
+	entry *entry
+	token fence.Token
+
+	release  sync.Mutex // held through an Unlock, guards the two below
+	released bool       // confirmed, with result
+	result   error
+}
+
+func newHold(e *entry) *Hold {
+	token, err := fence.New(fence.Fields{
+		Cluster: e.cluster, Epoch: e.session.options.Epoch, Mode: fence.Exclusive,
+		Resource: e.path, Revision: e.revision, Key: e.key[len(e.path)+1:],
+	})
+	if err != nil {
+		panic("recipes: no token for a granted lock: " + err.Error())
+	}
+	return &Hold{entry: e, token: token}
+}
+
+// Context ends when ownership ends, with a *LostError as its cause, and when Unlock is called, with ErrUnlocked. A process
+// that does not run sees it late: Valid is exact.
+func (h *Hold) Context() context.Context { return h.entry.ctx }
+
+// Token identifies this acquisition to resources outside the store. Tokens of later acquisitions are greater.
+func (h *Hold) Token() fence.Token { return h.token }
+
+// Key is the holder's key in the store.
+func (h *Hold) Key() string { return h.entry.key }
+
+// Guard is true in a transaction exactly while the store has this hold as the owner. Put it into the If of every
+// transaction that only the owner may commit.
+func (h *Hold) Guard() clientv3.Cmp { return h.entry.guard() }
+
+// Valid returns nil while, as far as this process can know, ownership lasts. It compares clocks and does no I/O. The
+// error is a *LostError, or ErrUnlocked after Unlock was called.
+func (h *Hold) Valid() error {
+	if h.entry.ctx.Err() != nil {
+		return context.Cause(h.entry.ctx)
+	}
+	return h.entry.session.Valid()
+}
+
+// Verify asks the store, linearizably, whether this hold was the owner at a moment during the call. The error is a
+// *LostError if not, ErrUnlocked after Unlock, and another one when the store did not answer until ctx ended.
+func (h *Hold) Verify(ctx context.Context) error {
+	if err := h.Valid(); err != nil {
+		return err
+	}
+	ctx, stop := join(ctx, h.entry.ctx)
+	defer stop()
+	if _, err := h.entry.read(ctx, clientv3.OpGet(h.entry.key, clientv3.WithCountOnly())); err != nil {
+		return fmt.Errorf("recipes: verify %s: %w", h.entry.path, err)
+	}
+	return nil
+}
+
+// Unlock gives the lock up; from the call on the hold is over, whatever it returns. nil means that the next waiter has the
+// lock. A *LostError means that ownership had ended before. Any other error means that the store did not confirm until ctx
+// ended; the session keeps trying, and so may the caller. Calls after a confirmed one return its result; calls at the same
+// time wait for each other.
+func (h *Hold) Unlock(ctx context.Context) error {
+	e := h.entry
+	e.cancel(ErrUnlocked)
+	h.release.Lock()
+	defer h.release.Unlock()
+	if h.released {
+		return h.result
+	}
+	ctx, stop := join(ctx, e.session.ctx)
+	defer stop()
+	var held bool
+	err := e.session.retry(ctx, func(ctx context.Context) (err error) {
+		held, err = e.remove(ctx)
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrLost):
+		h.released, h.result = true, err
+	case err != nil:
+		e.session.janitor.adopt(e)
+		return fmt.Errorf("recipes: unlock %s is not confirmed: %w", e.path, err)
+	case held:
+		h.released = true
+	default:
+		h.released, h.result = true, e.lost()
+	}
+	return h.result
+}

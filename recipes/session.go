@@ -1,0 +1,238 @@
+package recipes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Bounds and defaults of SessionOptions.
+const (
+	DefaultTTLSeconds = 10
+	MaxTTLSeconds     = 24 * 60 * 60
+	DefaultMaxDrift   = 0.01
+	MaxIdentityBytes  = 1024
+)
+
+// maxRequestTime bounds one try of one request, so that a silent endpoint does not keep it from the next one. It is less
+// when the TTL is below three times that.
+const maxRequestTime = 5 * time.Second
+
+// SessionOptions are a session's options; a zero field means its default.
+type SessionOptions struct {
+	// TTLSeconds is the lease's time to live, 1 to MaxTTLSeconds, by default DefaultTTLSeconds. The store may grant more:
+	// etcd raises it to one and a half election timeouts. It is how long a crashed holder keeps the lock.
+	TTLSeconds int64
+	// MaxDrift bounds by how much the store's clock may run faster than the local one, as a fraction above 0 and up to
+	// 0.5, by default DefaultMaxDrift. The session ends that fraction of its TTL early.
+	MaxDrift float64
+	// Identity names the session's owner in the metadata of what it holds, at most MaxIdentityBytes; by default
+	// "<host>/<pid>".
+	Identity string
+	// Epoch is the number of times the cluster was restored from a backup. It is part of every token, since revisions go
+	// back at a restore.
+	Epoch uint64
+}
+
+// Defaults fills the zero fields.
+func (o *SessionOptions) Defaults() {
+	if o.TTLSeconds == 0 {
+		o.TTLSeconds = DefaultTTLSeconds
+	}
+	if o.MaxDrift == 0 {
+		o.MaxDrift = DefaultMaxDrift
+	}
+	if o.Identity == "" {
+		o.Identity = fmt.Sprintf("%s/%d", hostname(), os.Getpid())
+	}
+}
+
+// Validate names the first field that is out of range.
+func (o *SessionOptions) Validate() error {
+	switch {
+	case o.TTLSeconds < 1 || o.TTLSeconds > MaxTTLSeconds:
+		return fmt.Errorf("recipes: session TTL of %d s is not within 1 to %d s", o.TTLSeconds, MaxTTLSeconds)
+	case math.IsNaN(o.MaxDrift) || o.MaxDrift <= 0 || o.MaxDrift > 0.5:
+		return fmt.Errorf("recipes: session clock drift %g is not above 0 and up to 0.5", o.MaxDrift)
+	case len(o.Identity) > MaxIdentityBytes:
+		return fmt.Errorf("recipes: session identity has %d bytes, at most %d", len(o.Identity), MaxIdentityBytes)
+	}
+	return nil
+}
+
+// Session is a lease kept alive, and what is held with it. It is safe for concurrent use. It ends once: by Close, when its
+// validity runs out on the local clock, or when the store has lost the lease.
+type Session struct {
+	client  *clientv3.Client
+	lease   clientv3.LeaseID
+	options SessionOptions
+	ttl     time.Duration // as granted
+	now     func() time.Duration
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	// deadline, on the clock now, is the end of validity. Written under mu; read without.
+	deadline atomic.Int64
+
+	mu    sync.Mutex     // guards ending, and with it the growth of tasks
+	ended bool           // no extension and no new task after it
+	tasks sync.WaitGroup // keepAlive, janitor.run, and one entry.watchOwn for each attempt in the queue
+
+	janitor *janitor
+
+	close    sync.Once
+	closeErr error
+}
+
+// NewSession grants a lease and keeps it alive until Close; nil options mean defaults. ctx bounds the grant only.
+func NewSession(ctx context.Context, client *clientv3.Client, o *SessionOptions) (*Session, error) {
+	return newSession(ctx, client, o, localClock())
+}
+
+func newSession(ctx context.Context, client *clientv3.Client, o *SessionOptions, now func() time.Duration) (*Session, error) {
+	if client == nil {
+		return nil, errors.New("recipes: session without a client")
+	}
+	var options SessionOptions
+	if o != nil {
+		options = *o
+	}
+	options.Defaults()
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	sent := now()
+	granted, err := client.Grant(ctx, options.TTLSeconds)
+	if err != nil {
+		return nil, fmt.Errorf("recipes: grant session lease: %w", err)
+	}
+	s := &Session{
+		client: client, lease: granted.ID, options: options, now: now,
+		ttl: time.Duration(granted.TTL) * time.Second, janitor: newJanitor(),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.deadline.Store(int64(s.validUntil(sent, granted.TTL)))
+	s.spawn(s.keepAlive)
+	s.spawn(func() { s.janitor.run(s) })
+	return s, nil
+}
+
+// spawn is where every goroutine of this package is born. Close waits for all of them. It does nothing once the session
+// has ended.
+func (s *Session) spawn(task func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.tasks.Go(task)
+	}
+}
+
+// Context ends with the session; its cause is a *LostError then, also after Close. It ends by a timer of the local clock
+// and so can be seen late by a process that did not run: Valid is exact.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// Lease is the session's lease. Keys put with it are deleted when the session has ended.
+func (s *Session) Lease() clientv3.LeaseID { return s.lease }
+
+// Valid returns nil while the store cannot have expired the lease, by the local clock and the drift allowed, and a
+// *LostError from then on. It does no I/O.
+func (s *Session) Valid() error {
+	if s.ctx.Err() == nil && int64(s.now()) < s.deadline.Load() {
+		return nil
+	}
+	s.expireIfDue()
+	return context.Cause(s.ctx)
+}
+
+// Close ends the session and all that is held with it: it waits for the session's goroutines and revokes the lease. An
+// error means that the revocation was not confirmed and the lease will last for up to its TTL. Further calls return the
+// result of the first.
+func (s *Session) Close() error {
+	s.close.Do(func() {
+		s.end(ErrSessionClosed)
+		s.tasks.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), s.requestTime())
+		defer cancel()
+		if _, err := s.client.Revoke(ctx, s.lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			s.closeErr = fmt.Errorf("recipes: revoke lease %016x: %w", int64(s.lease), err)
+		}
+	})
+	return s.closeErr
+}
+
+// end ends the session for the reason given, unless it has ended before.
+func (s *Session) end(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked(why)
+}
+
+func (s *Session) endLocked(why error) {
+	s.ended = true
+	s.cancel(&LostError{What: fmt.Sprintf("session %016x", int64(s.lease)), Err: why})
+}
+
+// retry tries a request until it is answered, refused for good, finds ownership lost, or ctx ends. op must be safe to repeat.
+func (s *Session) retry(ctx context.Context, op func(context.Context) error) error {
+	const first, most = 20 * time.Millisecond, time.Second
+	for pause := first; ; pause = min(2*pause, most) {
+		err := s.try(ctx, op)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			s.end(ErrLeaseGone)
+			return context.Cause(s.ctx)
+		}
+		if err == nil || refused(err) || errors.Is(err, ErrLost) {
+			return err
+		}
+		if !sleep(ctx, pause) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// try bounds one try of a request.
+func (s *Session) try(ctx context.Context, op func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.requestTime())
+	defer cancel()
+	return op(ctx)
+}
+
+func (s *Session) requestTime() time.Duration { return min(s.ttl/3, maxRequestTime) }
+
+// sleep waits for d and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// join returns ctx, ending also when other does and then with the cause of other.
+func join(ctx, other context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
+	return ctx, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
