@@ -1,0 +1,52 @@
+package main
+
+import (
+	"cmp"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/api/v3/version"
+)
+
+func newVersionCommand(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version of coordctl and of the API it speaks",
+		Example: `  coordctl version`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := s.printer(cmd, false)
+			if err != nil {
+				return err
+			}
+			if err := noArguments(cmd, args); err != nil {
+				return err
+			}
+			return p.print(versionResult{buildVersion(), version.APIVersion})
+		},
+	}
+}
+
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return cmp.Or(info.Main.Version, "(devel)")
+}
+
+type versionResult struct {
+	Version    string `json:"version"`
+	APIVersion string `json:"api_version"`
+}
+
+func (r versionResult) simple(t *text) {
+	t.line("coordctl version: " + r.Version)
+	t.line("API version: " + r.APIVersion)
+}
+
+func (r versionResult) fields(t *text) {
+	t.quoted("Version", r.Version)
+	t.quoted("APIVersion", r.APIVersion)
+}
+
+func (r versionResult) value(bool) any { return r }

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/coordd/coordd/locksmith/slots"
+)
+
+const environmentPrefix = "LOCKSMITHCTL_"
+
+func newRootCommand(environment []string) *cobra.Command {
+	s := &session{}
+	root := &cobra.Command{
+		Use:   "locksmithctl",
+		Short: "Show and change the reboot slots of a group of machines",
+		Long: `locksmithctl shows and changes the reboot slots of a group of machines.
+
+A machine reboots only while it holds a slot of its group. A group has one slot until
+set-max says otherwise, so one machine is down at a time. A slot has no time limit: it
+stays taken until its machine is back and well, or somebody unlocks it.
+
+Flags can be written with one dash or two, and be given in the environment:
+-etcd-cafile is LOCKSMITHCTL_ETCD_CAFILE. The flag wins.`,
+		Example: `  locksmithctl status
+  locksmithctl -endpoint https://10.0.0.1:2379,https://10.0.0.2:2379 -etcd-cafile ca.pem set-max 2
+  locksmithctl unlock 4f2e81a06f4b4e0d8a4b1f0b2f4ee4c1`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return readEnvironment(cmd.Flags(), environment)
+		},
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetVersionTemplate("locksmithctl version {{.Version}}\n")
+	s.bind(root.PersistentFlags())
+	root.AddCommand(newStatusCommand(s), newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s))
+	return root
+}
+
+func (s *session) bind(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.StringSliceVar(&s.client.Endpoints, "endpoint", []string{"http://127.0.0.1:2379"}, "URLs of the store's members, separated by commas")
+	f.StringVar(&s.group, "group", "", "group of machines (default \""+slots.DefaultGroup+"\")")
+	f.StringVar(&s.client.CAFile, "etcd-cafile", "", "PEM file of the authorities that vouch for the store")
+	f.StringVar(&s.client.CertFile, "etcd-certfile", "", "PEM file of this client's certificate")
+	f.StringVar(&s.client.KeyFile, "etcd-keyfile", "", "PEM file of this client's key")
+	f.StringVar(&s.client.Username, "etcd-username", "", "user of the store")
+	f.StringVar(&s.client.Password, "etcd-password", "", "the user's password; better in LOCKSMITHCTL_ETCD_PASSWORD, where ps does not show it")
+	f.DurationVar(&s.client.Timeout, "timeout", 5*time.Second, "how long to wait for the store")
+	f.BoolVar(&s.debug, "debug", false, "say on standard error what is done")
+	f.Bool("version", false, "print the version")
+}
+
+// doubleDashes turns -endpoint, which pflag would read as -e ndpoint, into
+// --endpoint, and keeps negative numbers from being read as flags.
+func doubleDashes(root *cobra.Command, args []string) []string {
+	known := map[string]bool{"help": true}
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	for _, c := range root.Commands() {
+		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	}
+	var out, numbers []string
+	for i, arg := range args {
+		if arg == "--" {
+			return append(append(out, "--"), append(numbers, args[i+1:]...)...)
+		}
+		if _, err := strconv.Atoi(arg); err == nil && strings.HasPrefix(arg, "-") {
+			numbers = append(numbers, arg)
+			continue
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
+		if strings.HasPrefix(arg, "-") && known[name] {
+			arg = "-" + arg
+		}
+		out = append(out, arg)
+	}
+	if len(numbers) > 0 {
+		out = append(append(out, "--"), numbers...)
+	}
+	return out
+}
+
+// readEnvironment sets the flags that the command line leaves alone. An empty
+// variable is none.
+func readEnvironment(flags *pflag.FlagSet, environment []string) (err error) {
+	for _, variable := range environment {
+		name, value, _ := strings.Cut(variable, "=")
+		key, ours := strings.CutPrefix(name, environmentPrefix)
+		if !ours {
+			continue
+		}
+		f := flags.Lookup(strings.ToLower(strings.ReplaceAll(key, "_", "-")))
+		if f == nil || f.Changed || value == "" {
+			continue
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			return fmt.Errorf("locksmithctl: environment variable %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return cmp.Or(info.Main.Version, "(devel)")
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coordd/coordd/locksmith/slots"
+)
+
+func newStatusCommand(s *session) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how many slots are free and which machines hold one",
+		Long: `status shows how many slots are free, how many there are, and the ids of the machines
+that hold one. With -o json it shows the whole records: phase, boot id, reason and more.`,
+		Example: `  locksmithctl status
+  locksmithctl status -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("locksmithctl: output %q is neither text nor json", output)
+			}
+			return s.withGroup(cmd, "getting status", func(ctx context.Context, g *slots.Group) error {
+				state, err := g.State(ctx)
+				if err != nil {
+					return err
+				}
+				if output == "json" {
+					return printJSON(cmd.OutOrStdout(), state)
+				}
+				return printStatus(cmd.OutOrStdout(), state)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+func printStatus(w io.Writer, s *slots.State) error {
+	text := fmt.Sprintf("Available: %d\nMax: %d\n", s.Available(), s.Max)
+	if len(s.Holders) > 0 {
+		text += "\nMACHINE ID\n"
+	}
+	for _, r := range s.Holders {
+		text += r.ID + "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func printJSON(w io.Writer, s *slots.State) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(struct {
+		Available int `json:"available"`
+		*slots.State
+	}{s.Available(), s})
+}
