@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// load is the shape of a stream of requests.
+type load struct {
+	clients, connections, keys, valueBytes int
+}
+
+// result is one measurement.
+type result struct {
+	perSecond float64
+	cpuPerOp  time.Duration // of all servers; 0 where it was not measured
+	p50, p99  time.Duration
+}
+
+// workload is a thing that both sides are asked to do.
+type workload struct {
+	name string
+	run  func(ctx context.Context, s *side) (result, error)
+}
+
+// operation is one request of a client.
+type operation func(ctx context.Context, kv pb.KVClient, rng *rand.Rand) error
+
+func workloads(s settings) []workload {
+	value := make([]byte, s.load.valueBytes)
+	for i := range value {
+		value[i] = byte(rand.Uint32())
+	}
+	put := func(ctx context.Context, kv pb.KVClient, rng *rand.Rand) error {
+		_, err := kv.Put(ctx, &pb.PutRequest{Key: key(rng, s.load.keys), Value: value})
+		return err
+	}
+	get := func(serializable bool) operation {
+		return func(ctx context.Context, kv pb.KVClient, rng *rand.Rand) error {
+			_, err := kv.Range(ctx, &pb.RangeRequest{Key: key(rng, s.load.keys), Serializable: serializable})
+			return err
+		}
+	}
+	closedLoop := func(name string, l load, op operation) workload {
+		return workload{name, func(ctx context.Context, side *side) (result, error) {
+			return l.drive(ctx, side, s.duration, op)
+		}}
+	}
+	alone := s.load
+	alone.clients, alone.connections = 1, 1
+	all := []workload{
+		closedLoop("put", s.load, put),
+		closedLoop("put, 1 client", alone, put),
+		closedLoop("range, linearizable", s.load, get(false)),
+		closedLoop("range, serializable", s.load, get(true)),
+	}
+	if s.locks {
+		all = append(all, lockWorkloads(s)...)
+	}
+	return all
+}
+
+// key draws one of n keys of 16 bytes.
+func key(rng *rand.Rand, n int) []byte {
+	return binary.BigEndian.AppendUint64([]byte("bench/k/"), uint64(rng.IntN(n)))
+}
+
+// drive runs op in a closed loop of l.clients for d and measures.
+func (l load) drive(ctx context.Context, s *side, d time.Duration, op operation) (result, error) {
+	conns, err := l.dial(s)
+	if err != nil {
+		return result{}, err
+	}
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	cpu, err := cpuOf(s)
+	if err != nil {
+		return result{}, err
+	}
+	var stop atomic.Bool
+	latencies := make([][]time.Duration, l.clients)
+	g, ctx := errgroup.WithContext(ctx)
+	begin := time.Now()
+	timer := time.AfterFunc(d, func() { stop.Store(true) })
+	defer timer.Stop()
+	for i := range l.clients {
+		kv := pb.NewKVClient(conns[i%len(conns)])
+		g.Go(func() error {
+			rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+			for last := time.Now(); !stop.Load(); {
+				if err := op(ctx, kv, rng); err != nil {
+					return err
+				}
+				now := time.Now()
+				latencies[i] = append(latencies[i], now.Sub(last))
+				last = now
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return result{}, err
+	}
+	elapsed := time.Since(begin)
+	after, err := cpuOf(s)
+	if err != nil {
+		return result{}, err
+	}
+	all := slices.Concat(latencies...)
+	if len(all) == 0 {
+		return result{}, fmt.Errorf("no request ended within %s", d)
+	}
+	slices.Sort(all)
+	return result{
+		perSecond: float64(len(all)) / elapsed.Seconds(),
+		cpuPerOp:  (after - cpu) / time.Duration(len(all)),
+		p50:       all[len(all)/2],
+		p99:       all[len(all)*99/100],
+	}, nil
+}
+
+// dial connects to the members in turn.
+func (l load) dial(s *side) ([]*grpc.ClientConn, error) {
+	endpoints := s.cluster.Endpoints()
+	conns := make([]*grpc.ClientConn, l.connections)
+	for i := range conns {
+		target := strings.TrimPrefix(endpoints[i%len(endpoints)], "http://")
+		c, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return nil, fmt.Errorf("connect to %s: %w", target, err)
+		}
+		conns[i] = c
+	}
+	return conns, nil
+}
+
+// cpuOf returns the processor time that all members have used.
+func cpuOf(s *side) (total time.Duration, err error) {
+	for _, m := range s.cluster.Members {
+		cpu, err := m.CPU()
+		if err != nil {
+			return 0, err
+		}
+		total += cpu
+	}
+	return total, nil
+}

@@ -1,0 +1,97 @@
+// Command bench runs coordd and etcd side by side and compares them: puts and
+// ranges by many clients, and a lock handed back and forth. Both fsync every
+// acknowledged write. The sides are interleaved, a pair at a time, so that what
+// else the machine does falls on both; it prints medians and their ratio.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/coordd/coordd/e2e/cluster"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the flags.
+type settings struct {
+	coordd, etcd string
+	pairs        int
+	duration     time.Duration
+	load         load
+	members      int
+	locks        bool
+}
+
+func run(ctx context.Context) error {
+	var s settings
+	flag.StringVar(&s.coordd, "coordd", "bin/coordd", "the coordd to measure")
+	flag.StringVar(&s.etcd, "etcd", "e2e/peers/bin/etcd", "the etcd to compare with")
+	flag.IntVar(&s.pairs, "pairs", 5, "how often each side is measured")
+	flag.DurationVar(&s.duration, "duration", 5*time.Second, "length of one measurement")
+	flag.IntVar(&s.members, "members", 1, "members of each cluster")
+	flag.IntVar(&s.load.clients, "clients", 200, "requests under way at once")
+	flag.IntVar(&s.load.connections, "connections", 20, "connections they share")
+	flag.IntVar(&s.load.keys, "keys", 1_000_000, "key space")
+	flag.IntVar(&s.load.valueBytes, "value", 256, "bytes of a value")
+	flag.BoolVar(&s.locks, "locks", true, "measure the handoff of a lock too")
+	flag.Parse()
+
+	dir, err := os.MkdirTemp("", "coordd-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	sides := []*side{{name: "etcd", program: s.etcd}, {name: "coordd", program: s.coordd}}
+	for _, side := range sides {
+		sideDir := filepath.Join(dir, side.name)
+		if err := os.Mkdir(sideDir, 0o755); err != nil {
+			return err
+		}
+		c, err := cluster.Start(ctx, cluster.Spec{Program: side.program, Size: s.members, Dir: sideDir})
+		if err != nil {
+			return err
+		}
+		defer c.Kill()
+		side.cluster = c
+	}
+	return compare(ctx, s, sides)
+}
+
+// side is one of the two that are compared.
+type side struct {
+	name, program string
+	cluster       *cluster.Cluster
+}
+
+func compare(ctx context.Context, s settings, sides []*side) error {
+	fmt.Printf("%d member(s), %d clients on %d connections, %d keys, values of %d B, %d pairs of %s\n\n",
+		s.members, s.load.clients, s.load.connections, s.load.keys, s.load.valueBytes, s.pairs, s.duration)
+	t := newTable()
+	for _, w := range workloads(s) {
+		for pair := range s.pairs {
+			for _, side := range sides {
+				fmt.Fprintf(os.Stderr, "\r\033[K%s: %s, pair %d of %d", w.name, side.name, pair+1, s.pairs)
+				r, err := w.run(ctx, side)
+				if err != nil {
+					return fmt.Errorf("%s on %s: %w", w.name, side.name, err)
+				}
+				t.add(w.name, side.name, r)
+			}
+		}
+	}
+	fmt.Fprint(os.Stderr, "\r\033[K")
+	return t.print(os.Stdout)
+}
