@@ -105,8 +105,11 @@ func BenchmarkRangeOne(b *testing.B) {
 			if _, err := s.Flush(); err != nil {
 				b.Fatal(err)
 			}
-			newest := batches[len(batches)-1][0].(*pb.PutRequest)
-			req := &pb.RangeRequest{Key: newest.Key}
+			put := batches[0][0].(*pb.PutRequest)
+			if where == "recent" {
+				put = batches[len(batches)-1][0].(*pb.PutRequest)
+			}
+			req := &pb.RangeRequest{Key: put.Key}
 			b.ReportAllocs()
 			for b.Loop() {
 				r, err := s.Range(context.Background(), req)

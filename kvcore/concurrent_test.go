@@ -28,8 +28,8 @@ func TestReadersBesideWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const entries = 1500
-	const last = 1 + 2*entries
+	const entries = 1000
+	const last = 1 + perEntry*entries
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var helpers, watchers sync.WaitGroup
@@ -56,11 +56,14 @@ func TestReadersBesideWriter(t *testing.T) {
 	}
 }
 
+// perEntry is how many transactions an entry holds.
+const perEntry = 6
+
 func applyTransfers(s *kvcore.Store, entries int) {
 	for i := range entries {
-		reqs := make([]proto.Message, 0, 3)
-		for j := range 2 {
-			n := (2*i + j) % 100
+		reqs := make([]proto.Message, 0, perEntry+1)
+		for j := range perEntry {
+			n := (perEntry*i + j) % 100
 			reqs = append(reqs, &pb.TxnRequest{Success: []*pb.RequestOp{
 				op(&pb.PutRequest{Key: []byte("a"), Value: make([]byte, n)}),
 				op(&pb.PutRequest{Key: []byte("b"), Value: make([]byte, 100-n)}),

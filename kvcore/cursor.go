@@ -43,7 +43,8 @@ type Cursor struct {
 	// wake is 0 while the cursor is caught up, and else a revision from which on
 	// there may be something: all before it has been returned or does not match.
 	// The writer sets it after publishing a view, and only if it is 0. Next sets
-	// it to 0, and then looks again for a newer view.
+	// it to 0, and then looks again for a newer view: if there is one, it takes
+	// back what it did, whatever the writer has set meanwhile.
 	wake atomic.Int64
 
 	mu        sync.Mutex
@@ -70,7 +71,7 @@ func (s *Store) Watch(o WatchOptions, ready func()) (*Cursor, error) {
 		if c.start < v.compact {
 			c.compacted = v.compact
 		}
-		c.wake.CompareAndSwap(0, c.start)
+		c.wake.Store(c.start) // the writer may have marked it with a later revision
 	}
 	return c, nil
 }
@@ -175,8 +176,10 @@ func (c *Cursor) settle(v *view) bool {
 	if c.store.view.Load().revision == v.revision {
 		return true
 	}
-	// If the writer has marked the cursor in between, it will call ready.
-	return !c.wake.CompareAndSwap(0, c.next)
+	// The writer may have come to the middle of its new entries just when the
+	// cursor fell asleep, and have marked it with a later one than the first.
+	c.wake.Store(c.next)
+	return false
 }
 
 // How many records one call of Next looks at, at most, beside those of the

@@ -38,10 +38,7 @@ type workload struct {
 type operation func(ctx context.Context, kv pb.KVClient, rng *rand.Rand) error
 
 func workloads(s settings) []workload {
-	value := make([]byte, s.load.valueBytes)
-	for i := range value {
-		value[i] = byte(rand.Uint32())
-	}
+	value := randomValue(s.load.valueBytes)
 	put := func(ctx context.Context, kv pb.KVClient, rng *rand.Rand) error {
 		_, err := kv.Put(ctx, &pb.PutRequest{Key: key(rng, s.load.keys), Value: value})
 		return err
@@ -71,9 +68,57 @@ func workloads(s settings) []workload {
 	return all
 }
 
-// key draws one of n keys of 16 bytes.
-func key(rng *rand.Rand, n int) []byte {
-	return binary.BigEndian.AppendUint64([]byte("bench/k/"), uint64(rng.IntN(n)))
+// key draws one of n keys.
+func key(rng *rand.Rand, n int) []byte { return keyAt(rng.IntN(n)) }
+
+// keyAt is a key of 16 bytes.
+func keyAt(i int) []byte { return binary.BigEndian.AppendUint64([]byte("bench/k/"), uint64(i)) }
+
+// fill writes every key once, many in a transaction.
+func (l load) fill(ctx context.Context, s *side) error {
+	const perTxn = 100
+	conns, err := l.dial(s)
+	if err != nil {
+		return err
+	}
+	defer closeAll(conns)
+	value := randomValue(l.valueBytes)
+	var next atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range l.connections {
+		kv := pb.NewKVClient(conns[i])
+		g.Go(func() error {
+			for {
+				first := int(next.Add(perTxn)) - perTxn
+				if first >= l.keys {
+					return nil
+				}
+				txn := new(pb.TxnRequest)
+				for k := first; k < min(first+perTxn, l.keys); k++ {
+					put := &pb.PutRequest{Key: keyAt(k), Value: value}
+					txn.Success = append(txn.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+				}
+				if _, err := kv.Txn(ctx, txn); err != nil {
+					return fmt.Errorf("fill: %w", err)
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+func randomValue(n int) []byte {
+	value := make([]byte, n)
+	for i := range value {
+		value[i] = byte(rand.Uint32())
+	}
+	return value
+}
+
+func closeAll(conns []*grpc.ClientConn) {
+	for _, c := range conns {
+		c.Close()
+	}
 }
 
 // drive runs op in a closed loop of l.clients for d and measures.
@@ -82,11 +127,7 @@ func (l load) drive(ctx context.Context, s *side, d time.Duration, op operation)
 	if err != nil {
 		return result{}, err
 	}
-	defer func() {
-		for _, c := range conns {
-			c.Close()
-		}
-	}()
+	defer closeAll(conns)
 	cpu, err := cpuOf(s)
 	if err != nil {
 		return result{}, err

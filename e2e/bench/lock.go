@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coordd/coordd/recipes"
@@ -65,10 +66,9 @@ func handoff(ctx context.Context, s *side, d time.Duration,
 ) (result, error) {
 	var acquired atomic.Int64
 	var stop atomic.Bool
-	g, ctx := errgroup.WithContext(ctx)
 	contenders := make([]contender, lockContenders)
 	for i := range contenders {
-		client, err := clientv3.New(clientv3.Config{Endpoints: s.cluster.Endpoints()})
+		client, err := clientv3.New(clientv3.Config{Endpoints: s.cluster.Endpoints(), Logger: zap.NewNop()})
 		if err != nil {
 			return result{}, fmt.Errorf("connect: %w", err)
 		}
@@ -80,6 +80,7 @@ func handoff(ctx context.Context, s *side, d time.Duration,
 		defer leave()
 		contenders[i] = c
 	}
+	g, ctx := errgroup.WithContext(ctx)
 	begin := time.Now()
 	timer := time.AfterFunc(d, func() { stop.Store(true) })
 	defer timer.Stop()

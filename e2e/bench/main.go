@@ -66,6 +66,9 @@ func run(ctx context.Context) error {
 		}
 		defer c.Kill()
 		side.cluster = c
+		if err := s.load.fill(ctx, side); err != nil {
+			return fmt.Errorf("%s: %w", side.name, err)
+		}
 	}
 	return compare(ctx, s, sides)
 }
