@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"cmd/locksmithctl": {"locksmith", "recipes"},
 	"e2e":              {},
 	"e2e/bench":        {"recipes", "e2e/cluster"},
-	"e2e/demo":         {"locksmith/slots"},
+	"e2e/demo":         {"locksmith/slots", "e2e/cluster"},
 }
 
 // startsGoroutines lists the only files in which a goroutine may be born.

@@ -4,6 +4,7 @@ package coordd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -160,23 +161,39 @@ func (s *Server) openSnapshot() (peer.Snapshot, error) {
 	}, nil
 }
 
-// publish records in the store where clients reach this member. The member is
-// ready once that went through: then it has a leader and has caught up with it.
+// publishRetryInterval is how soon a member that could not reach its cluster tries again.
+const publishRetryInterval = 100 * time.Millisecond
+
+// publish makes the member known to its cluster. It is ready once that went
+// through: then it has a leader and has caught up with it.
 func (s *Server) publish() {
-	for s.ctx.Err() == nil {
-		record, published := s.record()
-		if published {
-			// Nothing to write, but the proof that the cluster is there.
-			if s.node.ReadIndex(s.ctx) == nil {
-				close(s.ready)
-				return
-			}
-			continue
+	for {
+		err := s.publishOnce()
+		if err == nil {
+			close(s.ready)
+			return
 		}
-		if _, err := s.node.Propose(s.ctx, record); err != nil && s.ctx.Err() == nil {
-			s.log.Warn("this member could not be published yet", "error", err)
+		if s.ctx.Err() != nil || errors.Is(err, raftnode.ErrStopped) {
+			return
+		}
+		s.log.Warn("the cluster is not reached yet", "error", err)
+		select {
+		case <-time.After(publishRetryInterval):
+		case <-s.ctx.Done():
+			return
 		}
 	}
+}
+
+// publishOnce records in the store where clients reach this member. Where that
+// stands already, a read index is the proof that the cluster is there.
+func (s *Server) publishOnce() error {
+	record, published := s.record()
+	if published {
+		return s.node.ReadIndex(s.ctx)
+	}
+	_, err := s.node.Propose(s.ctx, record)
+	return err
 }
 
 // record is this member's record as it should be, and whether it is so.

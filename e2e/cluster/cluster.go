@@ -58,7 +58,7 @@ func plan(spec Spec) (*Cluster, error) {
 	c := &Cluster{Members: make([]*Member, spec.Size)}
 	var initial []string
 	for i := range c.Members {
-		name := fmt.Sprintf("m%d", i+1)
+		name := fmt.Sprintf("n%d", i+1)
 		m := &Member{
 			Name:      name,
 			ClientURL: fmt.Sprintf("http://127.0.0.1:%d", ports[2*i]),

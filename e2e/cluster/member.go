@@ -51,8 +51,9 @@ func (m *Member) Start() error {
 		exited: make(chan struct{}),
 	}
 	p.cmd.Stdout, p.cmd.Stderr = w, w
-	// A member never outlives whoever runs it.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A member never outlives whoever runs it, and an interrupt at the keyboard
+	// reaches that one alone, so that it decides in which order things end.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return fmt.Errorf("cluster: start %s: %w", m.Name, err)
 	}

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coordd/coordd/e2e/cluster"
 	"github.com/coordd/coordd/locksmith/slots"
 )
 
@@ -29,17 +30,14 @@ func play(ctx context.Context, show *timeline, dir, server, agent string) (findi
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	store, err := newCluster(running, dir, server)
+	store, err := cluster.Start(running, cluster.Spec{Program: server, Size: memberCount, Dir: filepath.Join(dir, "logs")})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { stop(); store.stop() }()
-	if err := store.startAll(running); err != nil {
-		return nil, err
-	}
+	defer store.Kill()
 	show.line(actorDemo, "cluster", "%d members of %s serve", memberCount, filepath.Base(server))
 
-	client, err := slots.NewClient(slots.ClientConfig{Endpoints: store.endpoints()})
+	client, err := slots.NewClient(slots.ClientConfig{Endpoints: store.Endpoints()})
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +46,7 @@ func play(ctx context.Context, show *timeline, dir, server, agent string) (findi
 	if err != nil {
 		return nil, err
 	}
-	d := &director{show: show, store: store, client: client, group: group, gone: map[string]bool{}}
+	d := &director{show: show, dir: dir, store: store, client: client, group: group, gone: map[string]bool{}}
 	want := expectation{holdersPrefix: group.HoldersPrefix(), maxDown: slots.DefaultMax}
 	for i := range machineCount {
 		want.machines = append(want.machines, fmt.Sprintf("m%d", i+1))
@@ -66,14 +64,15 @@ func play(ctx context.Context, show *timeline, dir, server, agent string) (findi
 // director follows what the store tells and does the cluster harm at the right moment.
 type director struct {
 	show   *timeline
-	store  *cluster
+	dir    string // of the machines
+	store  *cluster.Cluster
 	client *clientv3.Client
 	group  *slots.Group
 
 	// Owned by follow.
 	gone    map[string]bool // machines that have gone down
 	back    int             // machines that gave their slot back after that
-	victim  *member         // the member that was killed
+	victim  *cluster.Member // the member that was killed
 	serving chan error      // that member was started again: tells when it serves
 }
 
@@ -88,7 +87,7 @@ func (d *director) direct(ctx context.Context, agent string, machines []string) 
 		return nil
 	})
 	for _, id := range machines {
-		m := &machine{id: id, dir: d.store.dir, agent: agent, endpoints: d.store.endpoints()}
+		m := &machine{id: id, dir: d.dir, agent: agent, endpoints: d.store.Endpoints()}
 		tasks.Go(func() error { return m.run(ctx) })
 	}
 	d.show.line(actorDemo, "fleet", "%d machines want to reboot now, %d may be down", len(machines), slots.DefaultMax)
@@ -159,14 +158,14 @@ func (d *director) tell(ctx context.Context, id string, e event) error {
 func (d *director) harm(ctx context.Context) (err error) {
 	switch {
 	case d.victim == nil && len(d.gone) >= killAtReboot:
-		if d.victim, err = d.store.leader(ctx, d.client); err != nil {
+		if d.victim, err = findLeader(ctx, d.store, d.client); err != nil {
 			return fmt.Errorf("find the leader: %w", err)
 		}
-		d.show.line(actorMember, d.victim.name, "%s, the leader", d.show.paint(bad, "killed"))
-		return d.victim.process.kill()
+		d.show.line(actorMember, d.victim.Name, "%s, the leader", d.show.paint(bad, "killed"))
+		d.victim.Kill()
 	case d.serving == nil && len(d.gone) >= restartAtReboot:
-		d.show.line(actorMember, d.victim.name, "started again")
-		if err := d.store.start(d.victim); err != nil {
+		d.show.line(actorMember, d.victim.Name, "started again")
+		if err := d.victim.Start(); err != nil {
 			return err
 		}
 		d.serving = make(chan error, 1)
@@ -179,9 +178,9 @@ func (d *director) harm(ctx context.Context) (err error) {
 func (d *director) awaitVictim(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if err := d.victim.process.awaitReady(ctx); err != nil {
+	if err := d.victim.AwaitReady(ctx); err != nil {
 		return err
 	}
-	d.show.line(actorMember, d.victim.name, "serves again")
+	d.show.line(actorMember, d.victim.Name, "serves again")
 	return nil
 }

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -16,7 +14,6 @@ import (
 type process struct {
 	name  string
 	cmd   *exec.Cmd
-	log   *readyLog
 	ended chan struct{} // closed when the process has ended
 	err   error         // how it ended; read it after ended
 }
@@ -29,9 +26,9 @@ func startProcess(ctx context.Context, dir, name, path string, args ...string) (
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, log: &readyLog{file: file, ready: make(chan struct{})}, ended: make(chan struct{})}
+	p := &process{name: name, ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, path, args...)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Stdout, p.cmd.Stderr = file, file
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = time.Second
@@ -45,52 +42,4 @@ func startProcess(ctx context.Context, dir, name, path string, args ...string) (
 		close(p.ended)
 	}()
 	return p, nil
-}
-
-// awaitReady returns when the process has said that it serves clients.
-func (p *process) awaitReady(ctx context.Context) error {
-	select {
-	case <-p.log.ready:
-		return nil
-	case <-p.ended:
-		return fmt.Errorf("%s ended before it was ready: %v", p.name, p.cmd.ProcessState)
-	case <-ctx.Done():
-		return fmt.Errorf("%s: no sign of being ready: %w", p.name, context.Cause(ctx))
-	}
-}
-
-// kill ends the process as a power cut would.
-func (p *process) kill() error {
-	if err := p.cmd.Process.Kill(); err != nil {
-		return fmt.Errorf("kill %s: %w", p.name, err)
-	}
-	<-p.ended
-	return nil
-}
-
-const readyLine = "ready to serve client requests"
-
-// readyLog writes to a file and notices the line that says ready.
-type readyLog struct {
-	file *os.File
-
-	mu    sync.Mutex
-	line  []byte // since the last end of line, as long as not ready
-	found bool
-	ready chan struct{}
-}
-
-func (l *readyLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.found {
-		l.line = append(l.line, b...)
-		if bytes.Contains(l.line, []byte(readyLine)) {
-			l.found, l.line = true, nil
-			close(l.ready)
-		} else {
-			l.line = l.line[bytes.LastIndexByte(l.line, '\n')+1:]
-		}
-	}
-	return l.file.Write(b)
 }
