@@ -5,14 +5,12 @@
 GO       ?= go
 TOOL     := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 BINARIES := coordd coordctl locksmithd locksmithctl
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X main.version=$(VERSION)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## four static binaries in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(BINARIES:%=./cmd/%)
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '-s -w' -o bin/ $(BINARIES:%=./cmd/%)
 
 peers: ## the real etcd, etcdctl and etcdutl that tests and benchmarks compare with, in e2e/peers/bin/
 	cd e2e/peers && CGO_ENABLED=0 $(GO) build -trimpath -o bin/etcd go.etcd.io/etcd/server/v3

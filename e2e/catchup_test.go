@@ -18,8 +18,9 @@ import (
 // of that it starts again and finishes.
 func TestLaggingMemberCatchesUpThroughSnapshot(t *testing.T) {
 	c := startCluster(t, 3, "--snapshot-catchup-entries", "50")
-	lagging, others := c.Members[2], c.Members[:2]
-	client := newClient(t, others[0].ClientURL, others[1].ClientURL)
+	leader, followers := splitLeader(t, c)
+	lagging := followers[0]
+	client := newClient(t, leader.ClientURL, followers[1].ClientURL)
 	lagging.Kill()
 	fill(t, client, 3000)
 

@@ -1,8 +1,7 @@
 package main
 
 import (
-	"cmp"
-	"runtime/debug"
+	"github.com/coordd/coordd/cmd/build"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/api/v3/version"
@@ -21,17 +20,9 @@ func newVersionCommand(s *session) *cobra.Command {
 			if err := noArguments(cmd, args); err != nil {
 				return err
 			}
-			return p.print(versionResult{buildVersion(), version.APIVersion})
+			return p.print(versionResult{build.Version(), version.APIVersion})
 		},
 	}
-}
-
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return cmp.Or(info.Main.Version, "(devel)")
 }
 
 type versionResult struct {

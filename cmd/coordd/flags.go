@@ -33,20 +33,6 @@ func bindFlags(f *pflag.FlagSet, cfg *coordd.Config) {
 	f.DurationVar(&cfg.WatchProgressNotifyInterval, "watch-progress-notify-interval", cfg.WatchProgressNotifyInterval, "time between progress notices of an idle watch")
 }
 
-// fromEnvironment sets the flags that were not given from COORDD_<FLAG>.
-func fromEnvironment(f *pflag.FlagSet, lookup func(string) (string, bool)) error {
-	var err error
-	f.VisitAll(func(flag *pflag.Flag) {
-		name := "COORDD_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		if value, ok := lookup(name); ok && !flag.Changed && err == nil {
-			if setErr := f.Set(flag.Name, value); setErr != nil {
-				err = fmt.Errorf("%s in the environment: %w", name, setErr)
-			}
-		}
-	})
-	return err
-}
-
 // logFlags say what is logged and how.
 type logFlags struct{ level, format string }
 

@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coordd/coordd/cmd/environment"
 	"github.com/coordd/coordd/coordd"
 	"github.com/spf13/pflag"
 )
 
 // parse returns the configuration that flags and environment give.
-func parse(t *testing.T, env map[string]string, args ...string) (coordd.Config, error) {
+func parse(t *testing.T, env []string, args ...string) (coordd.Config, error) {
 	t.Helper()
 	cfg := coordd.Defaults()
 	f := pflag.NewFlagSet("coordd", pflag.ContinueOnError)
@@ -20,12 +21,12 @@ func parse(t *testing.T, env map[string]string, args ...string) (coordd.Config, 
 	if err := f.Parse(args); err != nil {
 		return cfg, err
 	}
-	return cfg, fromEnvironment(f, func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	return cfg, environment.Set(f, "COORDD_", env)
 }
 
 func TestFlagsAsEtcdTakesThem(t *testing.T) {
 	cfg, err := parse(t,
-		map[string]string{"COORDD_NAME": "from-env", "COORDD_MAX_TXN_OPS": "7"},
+		[]string{"COORDD_NAME=from-env", "COORDD_MAX_TXN_OPS=7"},
 		"--name=first", "--name", "last",
 		"--listen-client-urls", "http://127.0.0.1:1, http://127.0.0.1:2",
 		"--heartbeat-interval=50", "--election-timeout", "500",
@@ -58,7 +59,7 @@ func TestWrongFlagsAreRefused(t *testing.T) {
 			t.Errorf("%s: no error", strings.Join(args, " "))
 		}
 	}
-	if _, err := parse(t, map[string]string{"COORDD_MAX_TXN_OPS": "many"}); err == nil || !strings.Contains(err.Error(), "COORDD_MAX_TXN_OPS") {
+	if _, err := parse(t, []string{"COORDD_MAX_TXN_OPS=many"}); err == nil || !strings.Contains(err.Error(), "COORDD_MAX_TXN_OPS") {
 		t.Errorf("a wrong environment: %v, want its name in the error", err)
 	}
 }

@@ -12,13 +12,12 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/coordd/coordd/cmd/build"
+	"github.com/coordd/coordd/cmd/environment"
 	"github.com/coordd/coordd/coordd"
 	"github.com/coordd/coordd/coordd/rpc"
 	"github.com/spf13/cobra"
 )
-
-// version is set by the linker.
-var version = "unknown"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -49,11 +48,13 @@ environment; of a flag given more than once the last counts.`,
     --listen-client-urls http://10.0.0.1:2379 --advertise-client-urls http://10.0.0.1:2379 \
     --listen-peer-urls http://10.0.0.1:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \
     --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380`,
-		Version:       version,
+		Version:       build.Version(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PreRunE:       func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags(), os.LookupEnv) },
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			return environment.Set(cmd.Flags(), "COORDD_", os.Environ())
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := log.logger(logs)
 			if err != nil {
@@ -62,7 +63,7 @@ environment; of a flag given more than once the last counts.`,
 			return serve(cmd.Context(), cfg, logger)
 		},
 	}
-	cmd.SetVersionTemplate(fmt.Sprintf("coordd Version: %s\netcd Version: %s\nAPI version: 3.7\n", version, rpc.Version))
+	cmd.SetVersionTemplate(fmt.Sprintf("coordd Version: %s\netcd Version: %s\nAPI version: 3.7\n", build.Version(), rpc.Version))
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})

@@ -27,8 +27,8 @@ func main() {
 }
 
 // run executes one command line and returns the exit code.
-func run(ctx context.Context, args, environment []string, stdout, stderr io.Writer) int {
-	root := newRootCommand(environment)
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	root := newRootCommand(environ)
 	root.SetArgs(doubleDashes(root, args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)

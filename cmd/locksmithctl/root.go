@@ -1,9 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"fmt"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -11,12 +8,14 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/coordd/coordd/cmd/build"
+	"github.com/coordd/coordd/cmd/environment"
 	"github.com/coordd/coordd/locksmith/slots"
 )
 
 const environmentPrefix = "LOCKSMITHCTL_"
 
-func newRootCommand(environment []string) *cobra.Command {
+func newRootCommand(environ []string) *cobra.Command {
 	s := &session{}
 	root := &cobra.Command{
 		Use:   "locksmithctl",
@@ -32,11 +31,11 @@ Flags can be written with one dash or two, and be given in the environment:
 		Example: `  locksmithctl status
   locksmithctl -endpoint https://10.0.0.1:2379,https://10.0.0.2:2379 -etcd-cafile ca.pem set-max 2
   locksmithctl unlock 4f2e81a06f4b4e0d8a4b1f0b2f4ee4c1`,
-		Version:       version(),
+		Version:       build.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return readEnvironment(cmd.Flags(), environment)
+			return environment.Set(cmd.Flags(), environmentPrefix, environ)
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -87,32 +86,4 @@ func doubleDashes(root *cobra.Command, args []string) []string {
 		out = append(append(out, "--"), numbers...)
 	}
 	return out
-}
-
-// readEnvironment sets the flags that the command line leaves alone. An empty
-// variable is none.
-func readEnvironment(flags *pflag.FlagSet, environment []string) (err error) {
-	for _, variable := range environment {
-		name, value, _ := strings.Cut(variable, "=")
-		key, ours := strings.CutPrefix(name, environmentPrefix)
-		if !ours {
-			continue
-		}
-		f := flags.Lookup(strings.ToLower(strings.ReplaceAll(key, "_", "-")))
-		if f == nil || f.Changed || value == "" {
-			continue
-		}
-		if err := flags.Set(f.Name, value); err != nil {
-			return fmt.Errorf("locksmithctl: environment variable %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return cmp.Or(info.Main.Version, "(devel)")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/coordd/coordd/cmd/environment"
 	"github.com/coordd/coordd/locksmith/agent"
 	"github.com/coordd/coordd/locksmith/slots"
 )
@@ -30,7 +31,7 @@ type options struct {
 	backOff       time.Duration
 }
 
-func newCommand(environment []string) *cobra.Command {
+func newCommand(environ []string) *cobra.Command {
 	o := &options{}
 	cmd := &cobra.Command{
 		Use:   "locksmithd",
@@ -51,7 +52,7 @@ flag wins.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := readEnvironment(cmd.Flags(), environment); err != nil {
+			if err := environment.Set(cmd.Flags(), environmentPrefix, environ); err != nil {
 				return err
 			}
 			return run(cmd.Context(), o)
@@ -79,26 +80,6 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.client.KeyFile, "etcd-keyfile", "", "PEM file of this machine's key")
 	f.StringVar(&o.client.Username, "etcd-username", "", "user of the store")
 	f.StringVar(&o.client.Password, "etcd-password", "", "the user's password; better in LOCKSMITHD_ETCD_PASSWORD, where ps does not show it")
-}
-
-// readEnvironment sets the flags that the command line leaves alone. An empty
-// variable is none.
-func readEnvironment(flags *pflag.FlagSet, environment []string) error {
-	for _, variable := range environment {
-		name, value, _ := strings.Cut(variable, "=")
-		key, ours := strings.CutPrefix(name, environmentPrefix)
-		if !ours {
-			continue
-		}
-		f := flags.Lookup(strings.ToLower(strings.ReplaceAll(key, "_", "-")))
-		if f == nil || f.Changed || value == "" {
-			continue
-		}
-		if err := flags.Set(f.Name, value); err != nil {
-			return fmt.Errorf("locksmithd: environment variable %s: %w", name, err)
-		}
-	}
-	return nil
 }
 
 func (o *options) machineID() (string, error) {

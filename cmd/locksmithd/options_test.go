@@ -7,17 +7,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coordd/coordd/cmd/environment"
 	"github.com/spf13/pflag"
 )
 
-func parse(t *testing.T, args string, environment ...string) (*options, error) {
+func parse(t *testing.T, args string, environ ...string) (*options, error) {
 	t.Helper()
 	o, flags := &options{}, pflag.NewFlagSet("locksmithd", pflag.ContinueOnError)
 	o.bind(flags)
 	if err := flags.Parse(strings.Fields(args)); err != nil {
 		t.Fatal(err)
 	}
-	return o, readEnvironment(flags, environment)
+	return o, environment.Set(flags, environmentPrefix, environ)
 }
 
 func TestEnvironment(t *testing.T) {

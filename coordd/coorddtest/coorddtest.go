@@ -40,6 +40,7 @@ func Start(t testing.TB) (endpoint string) {
 // Run is Start for a TestMain: the caller stops the server. Its data are in dir.
 func Run(dir string, log io.Writer) (*coordd.Server, error) {
 	cfg := coordd.Defaults()
+	cfg.Name = "one"
 	cfg.DataDir = filepath.Join(dir, "data")
 	cfg.ListenClientURLs = []string{"http://127.0.0.1:0"}
 	cfg.AdvertiseClientURLs = cfg.ListenClientURLs

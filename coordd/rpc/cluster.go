@@ -18,7 +18,7 @@ func (s *clusterServer) MemberList(ctx context.Context, r *pb.MemberListRequest)
 			return nil, err
 		}
 	}
-	response := &pb.MemberListResponse{Header: s.header(s.Store.Revision())}
+	response := &pb.MemberListResponse{Header: s.header(0)} // as in etcd, without a revision
 	for _, m := range s.Store.Members() {
 		response.Members = append(response.Members, &pb.Member{
 			ID:         m.GetId(),
