@@ -76,6 +76,10 @@ func (n *Node) applySnapshot(meta *raftpb.SnapshotMetadata) error {
 }
 
 func (n *Node) applyEntry(e *raftpb.Entry) error {
+	if e.GetTerm() > n.appliedTerm {
+		n.appliedTerm = e.GetTerm()
+		n.proposals.abandon(n.appliedTerm)
+	}
 	switch {
 	case e.GetType() != raftpb.EntryNormal:
 		return n.applyConfChange(e)

@@ -18,10 +18,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Errors that requests end with. All but ErrTooLarge leave open whether a
-// proposal will still be applied.
+// Errors that requests end with. ErrLeaderChanged, ErrStopped and ErrTimeout
+// leave open whether a proposal has been or will still be applied.
 var (
 	ErrNoLeader        = errors.New("raftnode: no leader")
+	ErrLeaderChanged   = errors.New("raftnode: leader changed")
 	ErrStopped         = errors.New("raftnode: stopped")
 	ErrTimeout         = errors.New("raftnode: request timed out")
 	ErrTooManyRequests = errors.New("raftnode: too many requests wait")
@@ -95,6 +96,8 @@ type Node struct {
 	installed  chan struct{} // applier to logWriter: the snapshot is in place; capacity 1
 	release    atomic.Uint64 // log up to this index may go; set by checkpointer, read by logWriter
 
+	appliedTerm uint64 // of the last entry; owned by applier
+
 	status  atomic.Pointer[Status] // written by loop; Applied is kept apart
 	applied atomic.Uint64          // written by applier
 
@@ -125,7 +128,7 @@ func Start(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	applied, _ := cfg.StateMachine.Applied()
+	applied, appliedTerm := cfg.StateMachine.Applied()
 	raw, err := raft.NewRawNode(&raft.Config{
 		ID:                        cfg.ID,
 		ElectionTick:              cfg.ElectionTicks,
@@ -148,19 +151,20 @@ func Start(cfg Config) (*Node, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Node{
-		cfg:        cfg,
-		raw:        raw,
-		entries:    entries,
-		proposals:  newProposals(rand.Uint64()),
-		appends:    newQueue(),
-		applies:    newQueue(),
-		wake:       make(chan struct{}, 1),
-		checkpoint: make(chan struct{}, 1),
-		flushed:    make(chan struct{}, 1),
-		installed:  make(chan struct{}, 1),
-		changed:    make(chan struct{}),
-		stop:       cancel,
-		ctx:        ctx,
+		cfg:         cfg,
+		raw:         raw,
+		entries:     entries,
+		proposals:   newProposals(rand.Uint64()),
+		appends:     newQueue(),
+		applies:     newQueue(),
+		wake:        make(chan struct{}, 1),
+		checkpoint:  make(chan struct{}, 1),
+		flushed:     make(chan struct{}, 1),
+		installed:   make(chan struct{}, 1),
+		changed:     make(chan struct{}),
+		appliedTerm: appliedTerm,
+		stop:        cancel,
+		ctx:         ctx,
 	}
 	n.applied.Store(applied)
 	n.publishStatus()

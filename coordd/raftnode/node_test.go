@@ -91,6 +91,20 @@ func TestCutOffLeaderNeitherReadsNorWrites(t *testing.T) {
 	}
 }
 
+// TestProposalLostWithItsLeaderEndsSoon: what a follower has passed on to a
+// leader that is gone does not wait for the request timeout.
+func TestProposalLostWithItsLeaderEndsSoon(t *testing.T) {
+	n := newNetwork(t, 3)
+	old := n.leader()
+	follower := n.members[old.id%3+1]
+	n.setCut(old.id, true)
+	_, err := put(t.Context(), follower, "passed on")
+	if err != nil && !errors.Is(err, raftnode.ErrLeaderChanged) {
+		t.Errorf("a put passed on to the leader that is gone: %v, want ErrLeaderChanged", err)
+	}
+	mustPut(t, n.leader(old.id), "after")
+}
+
 func TestRestartReplaysTheLog(t *testing.T) {
 	n := newNetwork(t, 1)
 	m := n.leader()

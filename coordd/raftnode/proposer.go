@@ -30,6 +30,7 @@ type call struct {
 // batch is the calls that share one raft entry.
 type batch struct {
 	sequence uint64
+	term     uint64 // in which it was proposed
 	calls    []*call
 }
 
@@ -52,9 +53,10 @@ func newProposals(origin uint64) proposals {
 }
 
 // Propose replicates a request and returns its response once this member has
-// applied it. It fails with ErrTimeout, ErrTooManyRequests, ErrTooLarge,
-// ErrStopped, the context's error, or what the state machine answers; after
-// ErrTimeout or the context's error the request may still be applied.
+// applied it. It fails with ErrTimeout, ErrLeaderChanged, ErrNoLeader,
+// ErrTooManyRequests, ErrTooLarge, ErrStopped, the context's error, or what the
+// state machine answers. After the first two, ErrStopped and the context's error
+// the request may still be applied.
 func (n *Node) Propose(ctx context.Context, req proto.Message) (proto.Message, error) {
 	command, err := coordpb.EncodeCommand(req)
 	if err != nil {
@@ -92,8 +94,12 @@ func (p *proposals) add(c *call) error {
 // proposeWaiting turns waiting requests into entries, while there is a leader
 // to take them.
 func (n *Node) proposeWaiting() {
-	for n.raw.BasicStatus().Lead != raft.None {
-		b, data := n.proposals.next()
+	for {
+		status := n.raw.BasicStatus()
+		if status.Lead == raft.None {
+			return
+		}
+		b, data := n.proposals.next(status.HardState.GetTerm())
 		if b == nil {
 			return
 		}
@@ -108,8 +114,8 @@ func (n *Node) proposeWaiting() {
 }
 
 // next makes the oldest waiting calls a batch of at most maxMessageBytes (or
-// one call) and returns it with its entry's data.
-func (p *proposals) next() (*batch, []byte) {
+// one call), to be proposed in term, and returns it with its entry's data.
+func (p *proposals) next(term uint64) (*batch, []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) == 0 {
@@ -121,7 +127,7 @@ func (p *proposals) next() (*batch, []byte) {
 		count++
 	}
 	p.sequence++
-	b := &batch{sequence: p.sequence, calls: p.waiting[:count:count]}
+	b := &batch{sequence: p.sequence, term: term, calls: p.waiting[:count:count]}
 	p.waiting = p.waiting[count:]
 	p.waitingBytes -= size
 	p.proposed[b.sequence] = b
@@ -186,7 +192,22 @@ func (p *proposals) expire(deadline time.Time, reason error) {
 		// The youngest call decides: its batch is looked for until then.
 		if b.calls[len(b.calls)-1].since.Before(deadline) {
 			delete(p.proposed, sequence)
-			answer(b.calls, reason)
+			answer(b.calls, ErrTimeout)
+		}
+	}
+}
+
+// abandon ends the batches that were proposed before term, of which the first
+// entry is being applied: all entries of earlier terms that will ever be
+// committed have been applied, so these were lost with their leader. (A message
+// still under way may yet bring one to the new leader.)
+func (p *proposals) abandon(term uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for sequence, b := range p.proposed {
+		if b.term < term {
+			delete(p.proposed, sequence)
+			answer(b.calls, ErrLeaderChanged)
 		}
 	}
 }

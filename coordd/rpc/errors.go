@@ -39,6 +39,7 @@ var wireErrors = []struct{ inside, wire error }{
 	{lease.ErrNotPromoted, rpctypes.ErrGRPCLeaderChanged},
 
 	{raftnode.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{raftnode.ErrLeaderChanged, rpctypes.ErrGRPCLeaderChanged},
 	{raftnode.ErrStopped, rpctypes.ErrGRPCStopped},
 	{raftnode.ErrTimeout, rpctypes.ErrGRPCTimeout},
 	{raftnode.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
