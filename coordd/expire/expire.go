@@ -83,19 +83,18 @@ func (d *Driver) lead(ctx context.Context, term uint64) {
 		}
 	}
 	d.Leases.Promote(d.Now())
-	var failed []lease.ID
+	// due have been handed out and are not gone yet. A proposal that failed may
+	// still be applied, so they are proposed again and never renewable meanwhile.
+	var due []lease.ID
 	for {
-		// A proposal that failed may still be applied: its leases must not be
-		// open to renewal for longer than it takes to hand them out again.
-		now := d.Now()
-		d.Leases.Retry(failed, now)
-		due := d.Leases.Due(now, maxExpire)
-		if failed = nil; len(due) > 0 && !d.expire(ctx, term, due) {
-			failed = due
-		}
+		due = append(due, d.Leases.Due(d.Now(), maxExpire-len(due))...)
+		full := len(due) == maxExpire
 		pause := d.pause()
-		if len(due) == maxExpire && failed == nil {
-			pause = 0
+		if len(due) > 0 && d.expire(ctx, term, due) {
+			due = nil
+			if full {
+				pause = 0
+			}
 		}
 		if !sleep(ctx, pause) {
 			return

@@ -122,7 +122,7 @@ func (t *Table) promotedEntry(id ID) (*entry, error) {
 }
 
 // Due returns up to max leases whose deadline has come, the earliest first. Each
-// is handed out once, until Retry. The TTL of leases granted since the last call
+// is handed out once in a member's term as leader. The TTL of leases granted since the last call
 // begins at now.
 func (t *Table) Due(now time.Time, max int) []ID {
 	t.mu.Lock()
@@ -140,20 +140,6 @@ func (t *Table) Due(now time.Time, max int) []ID {
 		ids = append(ids, e.ID)
 	}
 	return ids
-}
-
-// Retry makes leases that Due has handed out due again: revoking them failed.
-func (t *Table) Retry(ids []ID, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.promoted {
-		return
-	}
-	for _, id := range ids {
-		if e := t.leases[id]; e != nil && e.state == due {
-			t.wait(e, now)
-		}
-	}
 }
 
 // NextDeadline returns when to call Due next, false if no lease waits. It is
