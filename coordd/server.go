@@ -138,12 +138,20 @@ func (s *Server) servePeers() {
 		Logger:          s.log,
 		Step:            s.node.Step,
 		Snapshots:       s.storage.snaps,
+		HasRun:          s.hasRun,
 		LeaseRenew:      leases.Renew,
 		LeaseTimeToLive: leases.TimeToLive,
 	}))
 	for _, l := range s.listeners.peers {
 		s.run(func() error { return s.peers.Serve(l) })
 	}
+}
+
+// hasRun says whether a member was ever ready: it has published itself then.
+func (s *Server) hasRun(id uint64) bool {
+	return slices.ContainsFunc(s.storage.store.Members(), func(m *coordpb.Member) bool {
+		return m.Id == id && len(m.ClientUrls) > 0
+	})
 }
 
 // openSnapshot opens the newest durable state for a follower.

@@ -1,18 +1,24 @@
 package coordd
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/member"
+	"github.com/coordd/coordd/coordd/peer"
 	"github.com/coordd/coordd/coordd/snap"
 	"github.com/coordd/coordd/coordd/wal"
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/kvcore/backend"
+	"github.com/coordd/coordd/proto/coordpb"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -20,6 +26,9 @@ import (
 // bootstrapPosition is where every new cluster's log begins: behind the state
 // that all members derive alike from their flags.
 var bootstrapPosition = wal.Position{Index: 1, Term: 1}
+
+// hasRunTimeout bounds how long a new member asks the others whether it is new.
+const hasRunTimeout = time.Second
 
 // storage is a member's data directory, opened.
 //
@@ -39,11 +48,12 @@ type storage struct {
 }
 
 // openStorage opens the data directory, making it where there is none.
-func openStorage(cfg *Config) (_ *storage, err error) {
+func openStorage(cfg *Config) (opened *storage, err error) {
 	s := &storage{fs: disk.OS()}
 	defer func() {
 		if err != nil {
-			s.close()
+			s.close() // what went wrong before says more
+			opened = nil
 		}
 	}()
 	root := filepath.Join(cfg.dataDir(), "member")
@@ -67,7 +77,30 @@ func openStorage(cfg *Config) (_ *storage, err error) {
 			return nil, err
 		}
 	}
-	return s, s.recover(cfg)
+	if err := s.recover(cfg); err != nil {
+		return nil, err
+	}
+	return s, s.checkOwner(cfg)
+}
+
+// checkOwner refuses the data of another member: two processes must never vote
+// as one, and a copied directory is the way to that.
+func (s *storage) checkOwner(cfg *Config) error {
+	members := s.store.Members()
+	i := slices.IndexFunc(members, func(m *coordpb.Member) bool { return m.Id == s.memberID })
+	if i < 0 {
+		return fmt.Errorf("coordd: the store in %s has no record of its own member %x", cfg.snapDir(), s.memberID)
+	}
+	own := members[i]
+	urls, err := member.Normalize(cfg.InitialAdvertisePeerURLs)
+	if err != nil {
+		return fmt.Errorf("%w: --initial-advertise-peer-urls: %w", ErrConfig, err)
+	}
+	if own.Name != cfg.Name || !slices.Equal(own.PeerUrls, urls) {
+		return fmt.Errorf("coordd: the data in %s are those of member %s at %s, the flags say %s at %s: give that member's flags, or another --data-dir",
+			cfg.dataDir(), own.Name, strings.Join(own.PeerUrls, ","), cfg.Name, strings.Join(urls, ","))
+	}
+	return nil
 }
 
 // bootstrap makes a new member's store and log. The log comes last: only with
@@ -82,12 +115,15 @@ func (s *storage) bootstrap(cfg *Config) error {
 	if err != nil {
 		return err
 	}
+	if err := checkNeverRun(cluster); err != nil {
+		return err
+	}
 	store, err := openStore(s.snaps.Store())
 	if err != nil {
 		return err
 	}
 	if applied, _ := store.Applied(); applied > bootstrapPosition.Index {
-		return errors.Join(fmt.Errorf("coordd: there is a store with data in %s but no log in %s: restore the log's directory, or remove the data directory and let the member begin anew", cfg.snapDir(), cfg.walDir()), store.Close())
+		return errors.Join(fmt.Errorf("coordd: there is a store with data in %s but no log in %s: bring the log's directory back, or give its place with --wal-dir; without its log a member has forgotten its votes and must not run", cfg.snapDir(), cfg.walDir()), store.Close())
 	}
 	if err := store.Bootstrap(bootstrapPosition.Term, bootstrapPosition.Index, cluster.ConfState(), cluster.Members); err != nil {
 		return errors.Join(fmt.Errorf("coordd: make the store: %w", err), store.Close())
@@ -101,6 +137,22 @@ func (s *storage) bootstrap(cfg *Config) error {
 		return err
 	}
 	return log.Close()
+}
+
+// checkNeverRun refuses to begin anew a member that the others remember: it has
+// forgotten what it acknowledged, and with its vote the cluster could too.
+func checkNeverRun(cluster *member.Cluster) error {
+	ctx, cancel := context.WithTimeout(context.Background(), hasRunTimeout)
+	defer cancel()
+	witness, err := peer.HasRun(ctx, cluster.ID, cluster.Self, cluster.Members)
+	if err != nil {
+		return err
+	}
+	if witness != nil {
+		return fmt.Errorf("coordd: member %x has run in this cluster before, says %s, but its data are not in this data directory: bring them back, or give their place with --data-dir; a member without its data must not vote",
+			cluster.Self, witness.Name)
+	}
+	return nil
 }
 
 // recover opens the log and the store, and finishes the installation of a
@@ -122,7 +174,8 @@ func (s *storage) recover(cfg *Config) (err error) {
 		}
 		s.store = nil
 		if err := s.snaps.Install(snap.Position(snapshot)); err != nil {
-			return fmt.Errorf("coordd: the store ends at entry %d, the log begins behind entry %d: %w", applied, snapshot.Index, err)
+			return fmt.Errorf("coordd: store %s is missing or old: it ends at entry %d, the log begins behind entry %d: bring the file back: %w",
+				s.snaps.Store(), applied, snapshot.Index, err)
 		}
 		if s.store, err = openStore(s.snaps.Store()); err != nil {
 			return err

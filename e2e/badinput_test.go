@@ -132,6 +132,65 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
+// TestMemberWithoutItsDataIsRefused: a member that has lost its data must not
+// vote, for it has forgotten what it acknowledged. Nor may it run on another's.
+func TestMemberWithoutItsDataIsRefused(t *testing.T) {
+	c := startCluster(t, 3)
+	lost, other := c.Members[0], c.Members[1]
+	lost.Kill()
+	kept := lost.DataDir + ".kept"
+	if err := os.Rename(lost.DataDir, kept); err != nil {
+		t.Fatal(err)
+	}
+	expectRefusal(t, lost, "has run in this cluster before")
+
+	other.Kill()
+	if err := os.RemoveAll(lost.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other.DataDir, lost.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	expectRefusal(t, lost, "are those of member "+other.Name)
+
+	if err := os.Rename(lost.DataDir, other.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(kept, lost.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*cluster.Member{lost, other} {
+		if err := m.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*cluster.Member{lost, other} {
+		if err := m.AwaitReady(within(t, time.Minute)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// expectRefusal starts a member that must end with exit code 1 and say why.
+func expectRefusal(t *testing.T, m *cluster.Member, why string) {
+	t.Helper()
+	if err := m.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-m.Exited():
+	case <-within(t, 30*time.Second).Done():
+		t.Fatalf("%s runs; it should refuse, as it %s", m.Name, why)
+	}
+	log, err := os.ReadFile(m.LogFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.ExitCode() != 1 || !strings.Contains(string(log), why) || strings.Contains(string(log), "panic") {
+		t.Errorf("exit code %d, want 1 and %q in\n%s", m.ExitCode(), why, tail(log, 1000))
+	}
+}
+
 // TestDamagedLogIsRefused flips a bit in the middle of the log.
 func TestDamagedLogIsRefused(t *testing.T) {
 	c := startCluster(t, 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,11 @@ func TestLaggingMemberCatchesUpThroughSnapshot(t *testing.T) {
 		}
 		return nil
 	})
+	if err := lagging.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitReceiving(t, lagging)
+	lagging.Kill() // in the middle of the stream
 	if err := lagging.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +83,26 @@ func fill(t *testing.T, client *clientv3.Client, n int) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// awaitReceiving waits until a member has begun to receive a store.
+func awaitReceiving(t *testing.T, m *cluster.Member) {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	for {
+		partial, err := filepath.Glob(filepath.Join(m.DataDir, "member", "snap", "receive-*.tmp"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(partial) > 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s receives no store", m.Name)
+		case <-time.After(100 * time.Microsecond):
+		}
 	}
 }
 

@@ -90,7 +90,7 @@ func ParseInitialCluster(list, token string) ([]*coordpb.Member, error) {
 	members := make([]*coordpb.Member, 0, len(urls))
 	owner := map[string]string{}
 	for name, list := range urls {
-		list, err := normalized(list)
+		list, err := Normalize(list)
 		if err != nil {
 			return nil, fmt.Errorf("%w: member %s: %w", ErrInitialCluster, name, err)
 		}
@@ -125,7 +125,7 @@ func findSelf(c Config, members []*coordpb.Member) (uint64, error) {
 		return 0, fmt.Errorf("%w: no member %q among %s; set --name to one of them, or add this member to --initial-cluster",
 			ErrMismatch, c.Name, strings.Join(names, ", "))
 	}
-	advertised, err := normalized(c.InitialAdvertisePeerURLs)
+	advertised, err := Normalize(c.InitialAdvertisePeerURLs)
 	if err != nil {
 		return 0, fmt.Errorf("--initial-advertise-peer-urls: %w", err)
 	}

@@ -80,8 +80,8 @@ func checkReachable(u *url.URL) error {
 	return nil
 }
 
-// normalized sorts URLs that are known to be valid, with hosts in lower case, each once.
-func normalized(urls []string) ([]string, error) {
+// Normalize sorts URLs at which a member is reached, with hosts in lower case, each once. [ErrURL].
+func Normalize(urls []string) ([]string, error) {
 	out := make([]string, 0, len(urls))
 	for _, s := range urls {
 		u, err := ParseURL(s)

@@ -77,6 +77,7 @@ func (r *receiver) start() {
 			}
 			return 0, errors.New("not the leader")
 		},
+		HasRun:          func(id uint64) bool { return id == alice },
 		LeaseTimeToLive: func(_ context.Context, id int64) (int64, int64, error) { return id, 30, nil },
 	}))
 	server, done := r.server, make(chan struct{})

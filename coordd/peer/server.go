@@ -27,6 +27,8 @@ type ServerConfig struct {
 	Step func(ctx context.Context, m *raftpb.Message) error
 	// Snapshots is where received stores go. Step gets the MsgSnap of a store only once it is durable there.
 	Snapshots *snap.Dir
+	// HasRun says whether a member has run in this cluster before.
+	HasRun func(id uint64) bool
 	// LeaseRenew and LeaseTimeToLive answer for this member as the leader, as the
 	// Transport's methods of these names say. An error that is not a gRPC status is sent as Unavailable.
 	LeaseRenew      func(ctx context.Context, id int64) (ttlSeconds int64, err error)
@@ -161,6 +163,15 @@ func (s *Server) receiveStore(stream grpc.ClientStreamingServer[coordpb.Snapshot
 			return size, commitStatus(receiver.Commit(p, sum))
 		}
 	}
+}
+
+// HasRun tells the member that asks whether it has run in this cluster before.
+func (s *Server) HasRun(ctx context.Context, _ *coordpb.HasRunRequest) (*coordpb.HasRunResponse, error) {
+	from, err := s.authenticate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &coordpb.HasRunResponse{HasRun: s.config.HasRun(from)}, nil
 }
 
 // LeaseRenew renews a lease for the member that asks.

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// compactKeys is how many keys one step of a compaction visits between
-	// two entries.
-	compactKeys = 1000
+	// compactLimit is how many keys one step of a compaction visits between
+	// two entries, and how many records it removes.
+	compactLimit = 1000
 	// flushBytes of applied state start a flush before its time.
 	flushBytes = 16 << 20
 	// maxUnflushedBytes of applied state make the applier wait for a flush.
@@ -40,7 +40,7 @@ func (n *Node) apply() {
 				return
 			}
 		}
-		compacting = n.cfg.StateMachine.CompactStep(compactKeys)
+		compacting = n.compact()
 	}
 }
 
@@ -153,6 +153,22 @@ func (n *Node) awaitFlush() bool {
 		}
 	}
 	return true
+}
+
+// compact does a step of the compaction that is due, and reports whether some is
+// left. Steps are faster than the disk: it lets a flush take what has gathered,
+// unless there is something to apply.
+func (n *Node) compact() (more bool) {
+	more = n.cfg.StateMachine.CompactStep(compactLimit)
+	if more && n.cfg.StateMachine.Unflushed() > flushBytes {
+		poke(n.checkpoint)
+		select {
+		case <-n.flushed:
+		case <-n.applies.wake:
+		case <-n.ctx.Done():
+		}
+	}
+	return more
 }
 
 var _ StateMachine = (*kvcore.Store)(nil)

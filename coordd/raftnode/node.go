@@ -36,7 +36,7 @@ type StateMachine interface {
 	ApplyConfState(index, term uint64, cs *raftpb.ConfState)
 	Applied() (index, term uint64)
 	ConfState() *raftpb.ConfState
-	CompactStep(maxKeys int) (more bool)
+	CompactStep(limit int) (more bool)
 	Unflushed() int
 	Flush() (index uint64, err error)
 }

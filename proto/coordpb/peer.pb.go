@@ -200,6 +200,86 @@ func (*SnapshotInstalled) Descriptor() ([]byte, []int) {
 	return file_coordpb_peer_proto_rawDescGZIP(), []int{3}
 }
 
+type HasRunRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HasRunRequest) Reset() {
+	*x = HasRunRequest{}
+	mi := &file_coordpb_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HasRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HasRunRequest) ProtoMessage() {}
+
+func (x *HasRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HasRunRequest.ProtoReflect.Descriptor instead.
+func (*HasRunRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{4}
+}
+
+type HasRunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HasRun        bool                   `protobuf:"varint,1,opt,name=has_run,json=hasRun,proto3" json:"has_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HasRunResponse) Reset() {
+	*x = HasRunResponse{}
+	mi := &file_coordpb_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HasRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HasRunResponse) ProtoMessage() {}
+
+func (x *HasRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HasRunResponse.ProtoReflect.Descriptor instead.
+func (*HasRunResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HasRunResponse) GetHasRun() bool {
+	if x != nil {
+		return x.HasRun
+	}
+	return false
+}
+
 type LeaseRenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -209,7 +289,7 @@ type LeaseRenewRequest struct {
 
 func (x *LeaseRenewRequest) Reset() {
 	*x = LeaseRenewRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[4]
+	mi := &file_coordpb_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -221,7 +301,7 @@ func (x *LeaseRenewRequest) String() string {
 func (*LeaseRenewRequest) ProtoMessage() {}
 
 func (x *LeaseRenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[4]
+	mi := &file_coordpb_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -234,7 +314,7 @@ func (x *LeaseRenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRenewRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{4}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LeaseRenewRequest) GetId() int64 {
@@ -254,7 +334,7 @@ type LeaseRenewResponse struct {
 
 func (x *LeaseRenewResponse) Reset() {
 	*x = LeaseRenewResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[5]
+	mi := &file_coordpb_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -266,7 +346,7 @@ func (x *LeaseRenewResponse) String() string {
 func (*LeaseRenewResponse) ProtoMessage() {}
 
 func (x *LeaseRenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[5]
+	mi := &file_coordpb_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -279,7 +359,7 @@ func (x *LeaseRenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewResponse.ProtoReflect.Descriptor instead.
 func (*LeaseRenewResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{5}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LeaseRenewResponse) GetTtlSeconds() int64 {
@@ -298,7 +378,7 @@ type LeaseTimeToLiveRequest struct {
 
 func (x *LeaseTimeToLiveRequest) Reset() {
 	*x = LeaseTimeToLiveRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[6]
+	mi := &file_coordpb_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +390,7 @@ func (x *LeaseTimeToLiveRequest) String() string {
 func (*LeaseTimeToLiveRequest) ProtoMessage() {}
 
 func (x *LeaseTimeToLiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[6]
+	mi := &file_coordpb_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +403,7 @@ func (x *LeaseTimeToLiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTimeToLiveRequest.ProtoReflect.Descriptor instead.
 func (*LeaseTimeToLiveRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{6}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LeaseTimeToLiveRequest) GetId() int64 {
@@ -344,7 +424,7 @@ type LeaseTimeToLiveResponse struct {
 
 func (x *LeaseTimeToLiveResponse) Reset() {
 	*x = LeaseTimeToLiveResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[7]
+	mi := &file_coordpb_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -356,7 +436,7 @@ func (x *LeaseTimeToLiveResponse) String() string {
 func (*LeaseTimeToLiveResponse) ProtoMessage() {}
 
 func (x *LeaseTimeToLiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[7]
+	mi := &file_coordpb_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -369,7 +449,7 @@ func (x *LeaseTimeToLiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTimeToLiveResponse.ProtoReflect.Descriptor instead.
 func (*LeaseTimeToLiveResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LeaseTimeToLiveResponse) GetRemainingTtlSeconds() int64 {
@@ -398,7 +478,10 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\fR\amessage\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\fR\x06sha256\"\x13\n" +
-	"\x11SnapshotInstalled\"#\n" +
+	"\x11SnapshotInstalled\"\x0f\n" +
+	"\rHasRunRequest\")\n" +
+	"\x0eHasRunResponse\x12\x17\n" +
+	"\ahas_run\x18\x01 \x01(\bR\x06hasRun\"#\n" +
 	"\x11LeaseRenewRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"5\n" +
 	"\x12LeaseRenewResponse\x12\x1f\n" +
@@ -408,10 +491,11 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"}\n" +
 	"\x17LeaseTimeToLiveResponse\x122\n" +
 	"\x15remaining_ttl_seconds\x18\x01 \x01(\x03R\x13remainingTtlSeconds\x12.\n" +
-	"\x13granted_ttl_seconds\x18\x02 \x01(\x03R\x11grantedTtlSeconds2\xa7\x02\n" +
+	"\x13granted_ttl_seconds\x18\x02 \x01(\x03R\x11grantedTtlSeconds2\xe2\x02\n" +
 	"\x04Peer\x129\n" +
 	"\bMessages\x12\x15.coordpb.MessageBatch\x1a\x14.coordpb.MessagesEnd(\x01\x12G\n" +
-	"\x0fInstallSnapshot\x12\x16.coordpb.SnapshotChunk\x1a\x1a.coordpb.SnapshotInstalled(\x01\x12E\n" +
+	"\x0fInstallSnapshot\x12\x16.coordpb.SnapshotChunk\x1a\x1a.coordpb.SnapshotInstalled(\x01\x129\n" +
+	"\x06HasRun\x12\x16.coordpb.HasRunRequest\x1a\x17.coordpb.HasRunResponse\x12E\n" +
 	"\n" +
 	"LeaseRenew\x12\x1a.coordpb.LeaseRenewRequest\x1a\x1b.coordpb.LeaseRenewResponse\x12T\n" +
 	"\x0fLeaseTimeToLive\x12\x1f.coordpb.LeaseTimeToLiveRequest\x1a .coordpb.LeaseTimeToLiveResponseB(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
@@ -428,28 +512,32 @@ func file_coordpb_peer_proto_rawDescGZIP() []byte {
 	return file_coordpb_peer_proto_rawDescData
 }
 
-var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_coordpb_peer_proto_goTypes = []any{
 	(*MessageBatch)(nil),            // 0: coordpb.MessageBatch
 	(*MessagesEnd)(nil),             // 1: coordpb.MessagesEnd
 	(*SnapshotChunk)(nil),           // 2: coordpb.SnapshotChunk
 	(*SnapshotInstalled)(nil),       // 3: coordpb.SnapshotInstalled
-	(*LeaseRenewRequest)(nil),       // 4: coordpb.LeaseRenewRequest
-	(*LeaseRenewResponse)(nil),      // 5: coordpb.LeaseRenewResponse
-	(*LeaseTimeToLiveRequest)(nil),  // 6: coordpb.LeaseTimeToLiveRequest
-	(*LeaseTimeToLiveResponse)(nil), // 7: coordpb.LeaseTimeToLiveResponse
+	(*HasRunRequest)(nil),           // 4: coordpb.HasRunRequest
+	(*HasRunResponse)(nil),          // 5: coordpb.HasRunResponse
+	(*LeaseRenewRequest)(nil),       // 6: coordpb.LeaseRenewRequest
+	(*LeaseRenewResponse)(nil),      // 7: coordpb.LeaseRenewResponse
+	(*LeaseTimeToLiveRequest)(nil),  // 8: coordpb.LeaseTimeToLiveRequest
+	(*LeaseTimeToLiveResponse)(nil), // 9: coordpb.LeaseTimeToLiveResponse
 }
 var file_coordpb_peer_proto_depIdxs = []int32{
 	0, // 0: coordpb.Peer.Messages:input_type -> coordpb.MessageBatch
 	2, // 1: coordpb.Peer.InstallSnapshot:input_type -> coordpb.SnapshotChunk
-	4, // 2: coordpb.Peer.LeaseRenew:input_type -> coordpb.LeaseRenewRequest
-	6, // 3: coordpb.Peer.LeaseTimeToLive:input_type -> coordpb.LeaseTimeToLiveRequest
-	1, // 4: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
-	3, // 5: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
-	5, // 6: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
-	7, // 7: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
-	4, // [4:8] is the sub-list for method output_type
-	0, // [0:4] is the sub-list for method input_type
+	4, // 2: coordpb.Peer.HasRun:input_type -> coordpb.HasRunRequest
+	6, // 3: coordpb.Peer.LeaseRenew:input_type -> coordpb.LeaseRenewRequest
+	8, // 4: coordpb.Peer.LeaseTimeToLive:input_type -> coordpb.LeaseTimeToLiveRequest
+	1, // 5: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
+	3, // 6: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
+	5, // 7: coordpb.Peer.HasRun:output_type -> coordpb.HasRunResponse
+	7, // 8: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
+	9, // 9: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
+	5, // [5:10] is the sub-list for method output_type
+	0, // [0:5] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -466,7 +554,7 @@ func file_coordpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordpb_peer_proto_rawDesc), len(file_coordpb_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

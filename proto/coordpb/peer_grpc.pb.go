@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Messages_FullMethodName        = "/coordpb.Peer/Messages"
 	Peer_InstallSnapshot_FullMethodName = "/coordpb.Peer/InstallSnapshot"
+	Peer_HasRun_FullMethodName          = "/coordpb.Peer/HasRun"
 	Peer_LeaseRenew_FullMethodName      = "/coordpb.Peer/LeaseRenew"
 	Peer_LeaseTimeToLive_FullMethodName = "/coordpb.Peer/LeaseTimeToLive"
 )
@@ -39,6 +40,9 @@ type PeerClient interface {
 	// InstallSnapshot carries one whole store: first a chunk with the raft
 	// message, then data, then the checksum.
 	InstallSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotChunk, SnapshotInstalled], error)
+	// HasRun says whether the caller has run in this cluster before: a member
+	// without data asks, and must not begin anew if it has.
+	HasRun(ctx context.Context, in *HasRunRequest, opts ...grpc.CallOption) (*HasRunResponse, error)
 	// LeaseRenew renews a lease on the leader, for a follower that was asked.
 	LeaseRenew(ctx context.Context, in *LeaseRenewRequest, opts ...grpc.CallOption) (*LeaseRenewResponse, error)
 	// LeaseTimeToLive asks the leader for the time a lease has left.
@@ -79,6 +83,16 @@ func (c *peerClient) InstallSnapshot(ctx context.Context, opts ...grpc.CallOptio
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_InstallSnapshotClient = grpc.ClientStreamingClient[SnapshotChunk, SnapshotInstalled]
 
+func (c *peerClient) HasRun(ctx context.Context, in *HasRunRequest, opts ...grpc.CallOption) (*HasRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HasRunResponse)
+	err := c.cc.Invoke(ctx, Peer_HasRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerClient) LeaseRenew(ctx context.Context, in *LeaseRenewRequest, opts ...grpc.CallOption) (*LeaseRenewResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(LeaseRenewResponse)
@@ -113,6 +127,9 @@ type PeerServer interface {
 	// InstallSnapshot carries one whole store: first a chunk with the raft
 	// message, then data, then the checksum.
 	InstallSnapshot(grpc.ClientStreamingServer[SnapshotChunk, SnapshotInstalled]) error
+	// HasRun says whether the caller has run in this cluster before: a member
+	// without data asks, and must not begin anew if it has.
+	HasRun(context.Context, *HasRunRequest) (*HasRunResponse, error)
 	// LeaseRenew renews a lease on the leader, for a follower that was asked.
 	LeaseRenew(context.Context, *LeaseRenewRequest) (*LeaseRenewResponse, error)
 	// LeaseTimeToLive asks the leader for the time a lease has left.
@@ -132,6 +149,9 @@ func (UnimplementedPeerServer) Messages(grpc.ClientStreamingServer[MessageBatch,
 }
 func (UnimplementedPeerServer) InstallSnapshot(grpc.ClientStreamingServer[SnapshotChunk, SnapshotInstalled]) error {
 	return status.Error(codes.Unimplemented, "method InstallSnapshot not implemented")
+}
+func (UnimplementedPeerServer) HasRun(context.Context, *HasRunRequest) (*HasRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HasRun not implemented")
 }
 func (UnimplementedPeerServer) LeaseRenew(context.Context, *LeaseRenewRequest) (*LeaseRenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LeaseRenew not implemented")
@@ -173,6 +193,24 @@ func _Peer_InstallSnapshot_Handler(srv interface{}, stream grpc.ServerStream) er
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_InstallSnapshotServer = grpc.ClientStreamingServer[SnapshotChunk, SnapshotInstalled]
+
+func _Peer_HasRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HasRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).HasRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_HasRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).HasRun(ctx, req.(*HasRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Peer_LeaseRenew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(LeaseRenewRequest)
@@ -217,6 +255,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "coordpb.Peer",
 	HandlerType: (*PeerServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "HasRun",
+			Handler:    _Peer_HasRun_Handler,
+		},
 		{
 			MethodName: "LeaseRenew",
 			Handler:    _Peer_LeaseRenew_Handler,

@@ -1,0 +1,47 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/coordd/coordd/proto/coordpb"
+)
+
+// HasRun asks the other members of a cluster, all at once, whether the member
+// self has run in it before, and returns the first that says so, or nil. Who
+// does not answer before ctx ends is taken to know nothing: when a cluster
+// begins, nobody does. It fails only for peer URLs that cannot be dialled.
+func HasRun(ctx context.Context, clusterID, self uint64, members []*coordpb.Member) (witness *coordpb.Member, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan *coordpb.Member, len(members))
+	asked := 0
+	for _, m := range members {
+		if m.Id == self {
+			continue
+		}
+		conn, err := dial(m.Id, m.PeerUrls)
+		if err != nil {
+			return nil, fmt.Errorf("peer: ask member %s: %w", m.Name, err)
+		}
+		defer conn.Close()
+		asked++
+		client := coordpb.NewPeerClient(conn)
+		go func() {
+			md := identity{clusterID, self, m.Id}.metadata()
+			r, err := client.HasRun(metadata.NewOutgoingContext(ctx, md), &coordpb.HasRunRequest{})
+			if err != nil || !r.GetHasRun() {
+				m = nil
+			}
+			answers <- m
+		}()
+	}
+	for range asked {
+		if m := <-answers; m != nil {
+			return m, nil
+		}
+	}
+	return nil, nil
+}
