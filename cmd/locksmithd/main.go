@@ -36,6 +36,10 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return fmt.Errorf("locksmithd: %w", err)
 	}
+	host, err := o.host()
+	if err != nil {
+		return err
+	}
 	client, err := slots.NewClient(o.client)
 	if err != nil {
 		return err
@@ -47,7 +51,7 @@ func run(ctx context.Context, o *options) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("machine", id, "group", o.group)
 	a, err := agent.New(agent.Config{
-		Group: group, Machine: o.host(), ID: id, Hostname: hostname, Zone: o.zone, Reason: o.reason,
+		Group: group, Machine: host, ID: id, Hostname: hostname, Zone: o.zone, Reason: o.reason,
 		Poll: o.poll, BackOff: o.backOff, Log: log,
 	})
 	if err != nil {

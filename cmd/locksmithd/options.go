@@ -1,14 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/coordd/coordd/cmd/build"
 	"github.com/coordd/coordd/cmd/environment"
 	"github.com/coordd/coordd/locksmith/agent"
 	"github.com/coordd/coordd/locksmith/slots"
@@ -48,6 +51,7 @@ Flags can be given in the environment: --etcd-cafile is LOCKSMITHD_ETCD_CAFILE. 
 flag wins.`,
 		Example: `  locksmithd --endpoints http://10.0.0.1:2379,http://10.0.0.2:2379,http://10.0.0.3:2379
   locksmithd --group web --reboot-command 'systemctl kexec'`,
+		Version:       build.Version(),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -93,10 +97,14 @@ func (o *options) machineID() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-func (o *options) host() *agent.Host {
-	return &agent.Host{
-		BootIDFile:    o.bootIDFile,
-		SentinelFile:  o.sentinelFile,
-		RebootCommand: strings.Fields(o.rebootCommand),
+// host checks at start what would else fail with a slot in hand.
+func (o *options) host() (*agent.Host, error) {
+	command := strings.Fields(o.rebootCommand)
+	if len(command) == 0 {
+		return nil, errors.New("locksmithd: --reboot-command is empty: give the program that reboots this machine")
 	}
+	if _, err := exec.LookPath(command[0]); err != nil {
+		return nil, fmt.Errorf("locksmithd: --reboot-command: %w", err)
+	}
+	return &agent.Host{BootIDFile: o.bootIDFile, SentinelFile: o.sentinelFile, RebootCommand: command}, nil
 }

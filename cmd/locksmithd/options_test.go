@@ -42,6 +42,19 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestRebootCommandIsCheckedAtStart(t *testing.T) {
+	for _, command := range []string{"", " ", "no-such-program now"} {
+		o := &options{rebootCommand: command}
+		if _, err := o.host(); err == nil || !strings.Contains(err.Error(), "--reboot-command") {
+			t.Errorf("reboot command %q: %v, want an error that names the flag", command, err)
+		}
+	}
+	o := &options{rebootCommand: "true now"}
+	if host, err := o.host(); err != nil || !slices.Equal(host.RebootCommand, []string{"true", "now"}) {
+		t.Errorf("host %+v, %v", host, err)
+	}
+}
+
 func TestMachineID(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "machine-id")
 	o, err := parse(t, "--machine-id-file="+file)

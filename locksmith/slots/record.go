@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -59,6 +61,9 @@ func checkName(what, name string) error {
 		return fmt.Errorf("slots: %s: %w: %d bytes, at most %d are allowed", what, ErrName, len(name), maxNameBytes)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("slots: %s: %w: %q is not UTF-8", what, ErrName, name)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		// A line break in an id would make two machines of it in what people read.
+		return fmt.Errorf("slots: %s: %w: %q has control characters", what, ErrName, name)
 	}
 	return nil
 }

@@ -222,7 +222,7 @@ func testWatchClosed(t *testing.T, g *Group) {
 }
 
 func testNames(t *testing.T, g *Group) {
-	for _, name := range []string{"", "\xff", strings.Repeat("x", maxNameBytes+1)} {
+	for _, name := range []string{"", "\xff", "a\nb", strings.Repeat("x", maxNameBytes+1)} {
 		if _, err := NewGroup(g.client, DefaultPrefix, name); !errors.Is(err, ErrName) {
 			t.Errorf("group %q: %v, want ErrName", name, err)
 		}
