@@ -18,7 +18,13 @@ type compaction struct {
 	// kept are tombstones of the target revision itself, which the index has
 	// forgotten but a watch from that revision must still see. The next
 	// compaction deletes them.
-	kept []index.Revision
+	kept []erasure
+}
+
+// erasure names a record to be deleted.
+type erasure struct {
+	rev       index.Revision
+	tombstone bool
 }
 
 // compact applies a compaction: at once nothing below the revision can be read
@@ -43,9 +49,10 @@ func compactionChange(key []byte, rev int64) change {
 }
 
 // CompactStep does a bounded piece of the physical compaction that is due,
-// looking at no more than maxKeys keys, and reports whether some is left. What
-// it removes leaves the backend with the next Flush.
-func (s *Store) CompactStep(maxKeys int) (more bool) {
+// looking at no more than limit keys and removing no more than limit records, and
+// reports whether some is left. What it removes leaves the backend with the next
+// Flush.
+func (s *Store) CompactStep(limit int) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &s.compaction
@@ -53,17 +60,18 @@ func (s *Store) CompactStep(maxKeys int) (more bool) {
 		return false
 	}
 	if c.from == nil {
-		for _, rev := range c.kept {
-			s.erase(rev)
+		for _, e := range c.kept {
+			s.erase(e)
 		}
 		c.kept = nil
 	}
-	c.from = s.tree.Compact(c.target, c.from, max(maxKeys, 1), func(rev index.Revision) {
+	c.from = s.tree.Compact(c.target, c.from, max(limit, 1), func(rev index.Revision, tombstone bool) {
+		e := erasure{rev, tombstone}
 		if rev.Main == c.target {
-			c.kept = append(c.kept, rev)
+			c.kept = append(c.kept, e)
 			return
 		}
-		s.erase(rev)
+		s.erase(e)
 	})
 	s.stale = true
 	if c.from == nil {
@@ -75,12 +83,10 @@ func (s *Store) CompactStep(maxKeys int) (more bool) {
 	return c.running
 }
 
-// erase queues the deletion of a record. Whether it is a tombstone the index
-// does not tell: both possible keys go.
-func (s *Store) erase(rev index.Revision) {
-	key := appendRevision(make([]byte, 0, tombstoneBytes), rev, true)
-	s.queue(change{backend.Key, key[:revisionBytes:revisionBytes], nil})
-	s.queue(change{backend.Key, key, nil})
+// erase queues the deletion of a record.
+func (s *Store) erase(e erasure) {
+	key := make([]byte, 0, tombstoneBytes)
+	s.queue(change{backend.Key, appendRevision(key, e.rev, e.tombstone), nil})
 }
 
 // CompactDone reports whether the physical compaction up to rev is finished.

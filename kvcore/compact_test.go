@@ -60,27 +60,34 @@ func TestCompactionEmptiesBackend(t *testing.T) {
 	wantRecords(1)
 }
 
-// A cursor that falls asleep while a view is published must see the new one:
-// the writer may have looked at it before.
-func TestCursorLooksAgainBeforeSleep(t *testing.T) {
-	s, err := Open(backend.NewMemory(), Defaults())
+// One step removes a bounded number of records, even if they are all of one
+// key, and deletes each of them once.
+func TestCompactionOfBusyKey(t *testing.T) {
+	s, err := Open(backend.NewMemory(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	put := []proto.Message{&pb.PutRequest{Key: []byte("a")}}
-	c, err := s.Watch(WatchOptions{Key: []byte("a")}, func() {})
-	if err != nil {
-		t.Fatal(err)
+	puts := make([]proto.Message, 1000)
+	for i := range puts {
+		puts[i] = &pb.PutRequest{Key: []byte("busy")}
 	}
-	s.Apply(1, 1, put)
-	before := s.view.Load() // what the cursor has read when the writer goes on
-	s.Apply(2, 1, put)      // does not mark the cursor: it is awake
-	c.next = before.revision + 1
-	if c.settle(before) {
-		t.Fatal("the cursor sleeps")
+	s.Apply(1, 1, puts)
+	s.Apply(2, 1, []proto.Message{&pb.CompactionRequest{Revision: s.Revision()}})
+	flush(t, s)
+	steps := 0
+	for more := true; more; steps++ {
+		more = s.CompactStep(100)
+		if len(s.pending) > 100+1 { // and the end of it
+			t.Fatalf("%d changes after one step", len(s.pending))
+		}
+		flush(t, s)
 	}
-	if events, _, err := c.Next(1 << 20); len(events) != 1 || err != nil {
-		t.Errorf("got %v, %v, want the second put", events, err)
+	if steps < 10 {
+		t.Errorf("999 records are gone after %d steps", steps)
+	}
+	r, err := s.Range(t.Context(), &pb.RangeRequest{Key: []byte("busy")})
+	if err != nil || r.Kvs[0].Version != 1000 || r.Kvs[0].CreateRevision != 2 {
+		t.Errorf("got %v, %v", r, err)
 	}
 }

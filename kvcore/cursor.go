@@ -177,8 +177,9 @@ func (c *Cursor) settle(v *view) bool {
 		return true
 	}
 	// The writer may have come to the middle of its new entries just when the
-	// cursor fell asleep, and have marked it with a later one than the first.
-	c.wake.Store(c.next)
+	// cursor fell asleep, and have marked it with a later one than the first. A
+	// cursor that Restore woke may be before its start.
+	c.wake.Store(max(c.next, c.start))
 	return false
 }
 
@@ -200,7 +201,7 @@ type scan struct {
 }
 
 func (sc *scan) run() error {
-	sc.lowest = max(sc.from, sc.compact)
+	sc.lowest = max(sc.from-1, sc.compact) // one below for previous values
 	if sc.from >= sc.tail.floor {
 		return sc.recent()
 	}

@@ -16,7 +16,9 @@ type change struct {
 	key, value []byte
 }
 
-func (c change) bytes() int { return len(c.key) + len(c.value) }
+// bytes is what the change takes in memory, roughly: a compaction queues many
+// small ones.
+func (c change) bytes() int { return 64 + len(c.key) + len(c.value) }
 
 func (s *Store) queue(c change) {
 	s.pending = append(s.pending, c)

@@ -55,6 +55,50 @@ func TestCompactionOvertakesReader(t *testing.T) {
 	}
 }
 
+// A cursor that shows previous values reads one revision below its place. What
+// stood there may be compacted physically while it looks on from an older view.
+func TestCompactionOvertakesPreviousValue(t *testing.T) {
+	for _, recent := range []int{0, chunkEntries} {
+		s, err := Open(backend.NewMemory(), Options{RecentEvents: recent, RecentBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		puts := make([]proto.Message, chunkEntries-1)
+		for i := range puts {
+			puts[i] = &pb.PutRequest{Key: []byte("other")}
+		}
+		put := &pb.PutRequest{Key: []byte("k")}
+		s.Apply(1, 1, append([]proto.Message{put}, puts...))
+		flush(t, s)
+		s.Apply(2, 1, []proto.Message{put})
+		if recent == 0 {
+			s.Apply(3, 1, puts)
+		}
+		flush(t, s)
+		last := s.Revision()
+		if recent == 0 {
+			last -= int64(len(puts))
+		}
+		c, err := s.Watch(WatchOptions{Key: put.Key, StartRevision: last, PrevKV: true}, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sc := scan{Cursor: c, from: last, budget: 1, reading: reading{view: s.view.Load(), store: s}}
+		s.Apply(4, 1, []proto.Message{&pb.CompactionRequest{Revision: last}})
+		for s.CompactStep(10) {
+		}
+		flush(t, s)
+		if err := sc.run(); !errors.Is(err, errStale) {
+			t.Errorf("recent %d: got %v, want a stale view", recent, err)
+		}
+		sc.close()
+		if events, _, err := c.Next(1); len(events) != 1 || events[0].PrevKv != nil || err != nil {
+			t.Errorf("recent %d: got %v, %v, want the put without the previous value", recent, events, err)
+		}
+	}
+}
+
 // After Close nothing that needs the backend is answered, and nothing hangs.
 func TestReadAfterClose(t *testing.T) {
 	b := backend.NewMemory()

@@ -281,6 +281,8 @@ func op(req proto.Message) *pb.RequestOp {
 		return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: r}}
 	case *pb.RangeRequest:
 		return &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: r}}
+	case *pb.TxnRequest:
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: r}}
 	}
 	return &pb.RequestOp{}
 }

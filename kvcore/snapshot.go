@@ -51,16 +51,6 @@ func (s *Store) Snapshot() (Snapshot, error) {
 // WriteTo writes the snapshot in the form the backend opens.
 func (s Snapshot) WriteTo(w io.Writer) (int64, error) { return s.reader.WriteTo(w) }
 
-// Size returns how many bytes WriteTo will write. It takes the time of a
-// WriteTo to nowhere.
-func (s Snapshot) Size() int64 {
-	n, err := s.reader.WriteTo(io.Discard)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
 // Close frees what the snapshot holds.
 func (s Snapshot) Close() {
 	s.reader.Release()

@@ -2,6 +2,7 @@ package kvcore
 
 import (
 	"fmt"
+	"maps"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -157,17 +158,20 @@ func changesOf(ops []*pb.RequestOp) (*changes, error) {
 }
 
 func (c *changes) addPut(key string) error {
-	_, twice := c.puts[key]
-	c.deleted.stab([]byte(key), func(struct{}) { twice = true })
-	if twice {
+	if _, twice := c.puts[key]; twice || c.deletesKey(key) {
 		return ErrDuplicateKey
 	}
 	c.puts[key] = struct{}{}
 	return nil
 }
 
+func (c *changes) deletesKey(key string) (found bool) {
+	c.deleted.stab([]byte(key), func(struct{}) { found = true })
+	return found
+}
+
 func (c *changes) addNested(t *pb.TxnRequest) error {
-	success, err := changesOf(t.Success)
+	nested, err := changesOf(t.Success)
 	if err != nil {
 		return err
 	}
@@ -175,23 +179,39 @@ func (c *changes) addNested(t *pb.TxnRequest) error {
 	if err != nil {
 		return err
 	}
-	for key := range success.puts {
-		if err := c.addPut(key); err != nil {
-			return err
+	nested.join(failure)
+	few, many := c.puts, nested.puts
+	if len(few) > len(many) {
+		few, many = many, few
+	}
+	for key := range few {
+		if _, twice := many[key]; twice {
+			return ErrDuplicateKey
 		}
 	}
-	for key := range failure.puts {
-		if _, ok := success.puts[key]; ok {
-			continue
-		}
-		if err := c.addPut(key); err != nil {
-			return err
-		}
-	}
-	for _, nested := range [...]*changes{success, failure} {
-		for _, d := range nested.deletes {
-			c.addDelete(d)
+	if len(c.deletes) > 0 {
+		for key := range nested.puts {
+			if c.deletesKey(key) {
+				return ErrDuplicateKey
+			}
 		}
 	}
+	c.join(nested)
 	return nil
+}
+
+// join adds the changes of o, which is of no use then: always few to many, since
+// transactions nest deep.
+func (c *changes) join(o *changes) {
+	if len(c.puts) < len(o.puts) {
+		c.puts, o.puts = o.puts, c.puts
+	}
+	maps.Copy(c.puts, o.puts)
+	if len(c.deletes) < len(o.deletes) {
+		c.deletes, o.deletes = o.deletes, c.deletes
+		c.deleted, o.deleted = o.deleted, c.deleted
+	}
+	for _, d := range o.deletes {
+		c.addDelete(d)
+	}
 }

@@ -2,6 +2,7 @@ package kvcore_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -61,5 +62,46 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 		})
+	}
+}
+
+// Nesting multiplies nothing: what stands deep in a transaction is not copied at
+// every level.
+func TestValidateDeepTransaction(t *testing.T) {
+	nest := func(ops []*pb.RequestOp) []*pb.RequestOp {
+		return []*pb.RequestOp{op(&pb.TxnRequest{Success: ops})}
+	}
+	keys := 0
+	var tree func(levels int, leaf func(key []byte) *pb.RequestOp) []*pb.RequestOp
+	tree = func(levels int, leaf func(key []byte) *pb.RequestOp) (ops []*pb.RequestOp) {
+		for range 17 {
+			if levels > 0 {
+				ops = append(ops, nest(tree(levels-1, leaf))...)
+				continue
+			}
+			keys++
+			ops = append(ops, leaf(fmt.Appendf(nil, "%06d", keys)))
+		}
+		return ops
+	}
+	for name, leaf := range map[string]func(key []byte) *pb.RequestOp{
+		"puts":    func(key []byte) *pb.RequestOp { return op(&pb.PutRequest{Key: key}) },
+		"deletes": func(key []byte) *pb.RequestOp { return op(&pb.DeleteRangeRequest{Key: key}) },
+	} {
+		allocs := func(ops []*pb.RequestOp) float64 {
+			return testing.AllocsPerRun(1, func() {
+				if err := kvcore.Validate(&pb.TxnRequest{Success: ops}, 128); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		ops := tree(2, leaf)
+		flat := allocs(ops)
+		for range 128 - 3*17 {
+			ops = nest(ops)
+		}
+		if deep := allocs(ops); deep > 2*flat {
+			t.Errorf("%s: %g allocations, %g without the nesting around", name, deep, flat)
+		}
 	}
 }

@@ -131,7 +131,13 @@ func TestHeadersAreComplete(t *testing.T) {
 	header(call(maintenance.HashKV(ctx, &pb.HashKVRequest{})))
 	header(call(maintenance.Hash(ctx, &pb.HashRequest{})))
 	header(call(maintenance.Alarm(ctx, &pb.AlarmRequest{})))
-	header(call(cluster.MemberList(ctx, &pb.MemberListRequest{Linearizable: true})))
+	members, err := cluster.MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := members.Header; h.Revision != 0 || h.ClusterId == 0 || h.MemberId == 0 || h.RaftTerm == 0 {
+		t.Errorf("header of the member list %v, want all but a revision, as in etcd", h)
+	}
 }
 
 func TestStatus(t *testing.T) {

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"slices"
 	"sort"
 	"unsafe"
 )
@@ -124,42 +123,48 @@ func (p *past) createdAt(i int) Revision {
 	return p.created
 }
 
-// compact forgets what no reader at or after main revision rev can see: all
-// before the newest change at or before rev, and that too if it is a
-// tombstone. It reports whether anything of the key is left.
-func (it *item) compact(rev int64, drop func(Revision)) (left bool) {
+// obsolete returns how many of the oldest revisions no reader at or after main
+// revision rev can see: all before the newest change at or before rev, and that
+// too if it is a tombstone.
+func (it *item) obsolete(rev int64) int {
+	before := it.past.size()
 	if it.modified.Main <= rev {
-		if it.past != nil {
-			it.past.dropUntil(len(it.past.changes), drop)
-			it.past = nil
+		if it.live() {
+			return before
 		}
-		if !it.live() {
-			drop(it.modified)
-		}
-		return it.live()
+		return before + 1
 	}
-	if it.past == nil {
-		return true
+	if before == 0 {
+		return 0
 	}
 	i := it.past.newest(rev)
 	if i >= 0 && it.past.changes[i].version == 0 {
 		i++
 	}
-	if i <= 0 {
-		return true
-	}
-	it.past.dropUntil(i, drop)
-	if i == len(it.past.changes) {
-		it.past = nil
-		return true
-	}
-	kept := slices.Clone(it.past.changes[i:])
-	it.past = &past{created: it.past.createdAt(i), changes: kept}
-	return true
+	return max(i, 0)
 }
 
-func (p *past) dropUntil(end int, drop func(Revision)) {
-	for _, c := range p.changes[:end] {
-		drop(c.at)
+// forget drops the oldest n revisions. If none is left the item is fresh again.
+func (it *item) forget(n int, drop func(rev Revision, tombstone bool)) {
+	before := it.past.size()
+	for i := range min(n, before) {
+		c := it.past.changes[i]
+		drop(c.at, c.version == 0)
 	}
+	switch {
+	case n > before:
+		drop(it.modified, !it.live())
+		*it = item{key: it.key}
+	case n == before:
+		it.past = nil
+	default:
+		it.past = &past{created: it.past.createdAt(n), changes: it.past.changes[n:]}
+	}
+}
+
+func (p *past) size() int {
+	if p == nil {
+		return 0
+	}
+	return len(p.changes)
 }

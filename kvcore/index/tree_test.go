@@ -60,7 +60,7 @@ func randomOperations(t *testing.T, rng *rand.Rand) {
 		case 0:
 			moments = append(moments, moment{tree.Snapshot(), m.clone(), main})
 		case 1:
-			compactBoth(t, tree, m, m.compacted+rng.Int64N(main-m.compacted+1), 1+rng.IntN(50))
+			compactBoth(t, tree, m, m.compacted+rng.Int64N(main-m.compacted+1), 1+rng.IntN(20))
 		case 2:
 			if len(moments) > 0 {
 				moments[rng.IntN(len(moments))].check(t, rng)
@@ -90,28 +90,31 @@ func randomOperations(t *testing.T, rng *rand.Rand) {
 
 func compactBoth(t *testing.T, tree *Tree, m *model, rev int64, limit int) {
 	t.Helper()
-	owner := map[Revision]string{}
+	rng := rand.New(rand.NewPCG(uint64(rev), uint64(limit)))
+	owner := map[Revision]entry{}
 	for _, e := range m.log {
-		owner[e.rev] = e.key
+		owner[e.rev] = e
 	}
 	want := m.compact(rev)
 	got := map[string][]Revision{}
 	var from []byte
 	for {
-		keys := 0
-		last := ""
-		next := tree.Compact(rev, from, limit, func(r Revision) {
-			key := owner[r]
-			if key != last {
-				keys++
-				last = key
+		dropped := 0
+		next := tree.Compact(rev, from, limit, func(r Revision, tombstone bool) {
+			dropped++
+			e := owner[r]
+			if tombstone != (e.version == 0) {
+				t.Errorf("Compact(%d) calls %v a tombstone: %v", rev, r, tombstone)
 			}
-			got[key] = append(got[key], r)
+			got[e.key] = append(got[e.key], r)
 		})
-		if keys > limit {
-			t.Fatalf("Compact(%d) dropped revisions of %d keys, limit %d", rev, keys, limit)
+		if dropped > limit {
+			t.Fatalf("Compact(%d) dropped %d revisions, limit %d", rev, dropped, limit)
 		}
 		verify(t, tree)
+		if err := differ(tree.Snapshot(), m, rng, rev, false); err != nil {
+			t.Fatalf("within Compact(%d): %v", rev, err)
+		}
 		if next == nil {
 			break
 		}
@@ -163,7 +166,7 @@ func TestDeepTree(t *testing.T) {
 			present[i] = false
 		}
 		for next := []byte{}; next != nil; {
-			next = tree.Compact(main, next, 100, func(Revision) {})
+			next = tree.Compact(main, next, 100, func(Revision, bool) {})
 		}
 		verify(t, tree)
 		check(tree.Snapshot(), present, main)
@@ -181,7 +184,7 @@ func TestVersionAfterCompaction(t *testing.T) {
 	for main := int64(2); main <= 6; main++ {
 		tree.Put([]byte("a"), Revision{main, 0})
 	}
-	tree.Compact(4, nil, 10, func(Revision) {})
+	tree.Compact(4, nil, 10, func(Revision, bool) {})
 	s := tree.Snapshot()
 	for at, want := range map[int64]Key{
 		4: {[]byte("a"), Revision{2, 0}, Revision{4, 0}, 3},
@@ -245,7 +248,7 @@ func TestEmpty(t *testing.T) {
 			t.Errorf("%s: has an extreme", name)
 		}
 	}
-	if next := New().Compact(5, nil, 1, func(Revision) {}); next != nil {
+	if next := New().Compact(5, nil, 1, func(Revision, bool) {}); next != nil {
 		t.Errorf("Compact of an empty tree goes on from %q", next)
 	}
 }
@@ -341,7 +344,7 @@ func TestReadersBesideWriter(t *testing.T) {
 			tree.Put(key, Revision{main, 0})
 		}
 		if main%500 == 0 {
-			tree.Compact(main-100, nil, 1000, func(Revision) {})
+			tree.Compact(main-100, nil, 1000, func(Revision, bool) {})
 		}
 		if main%10 == 0 {
 			snapshots <- moment{snapshot: tree.Snapshot(), rev: main}
