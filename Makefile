@@ -19,7 +19,7 @@ peers: ## the real etcd, etcdctl and etcdutl that tests and benchmarks compare w
 demo: build ## six machines reboot one at a time while a member is killed; under a minute
 	$(GO) run ./e2e/demo
 
-test: build peers ## all tests; about ten minutes on two cores
+test: build peers ## all tests; a few minutes on two cores
 	$(GO) test -count=1 -timeout 15m ./...
 
 race: build peers ## the packages' tests under the race detector (needs a C compiler)
