@@ -131,7 +131,8 @@ func requestTimeout(cfg *Config) time.Duration { return 5*time.Second + 2*cfg.El
 
 func (s *Server) servePeers() {
 	leases := rpc.LeaderLeases{Node: s.node, Table: s.storage.store.Leases(), Now: time.Now}
-	s.peers = grpc.NewServer(peer.ServerOptions()...)
+	// A store that is being received must not touch the directory after Stop.
+	s.peers = grpc.NewServer(append(peer.ServerOptions(), grpc.WaitForHandlers(true))...)
 	coordpb.RegisterPeerServer(s.peers, peer.NewServer(peer.ServerConfig{
 		ClusterID:       s.storage.clusterID,
 		MemberID:        s.storage.memberID,

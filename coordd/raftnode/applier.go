@@ -127,9 +127,10 @@ func (n *Node) applyConfChange(e *raftpb.Entry) error {
 	select {
 	case cs := <-state:
 		n.cfg.StateMachine.ApplyConfState(e.GetIndex(), e.GetTerm(), cs)
+		return nil
 	case <-n.ctx.Done():
+		return ErrStopped // no entry after it may be applied, and flushed, without it
 	}
-	return nil
 }
 
 func decodeConfChange(e *raftpb.Entry) (raftpb.ConfChangeI, error) {

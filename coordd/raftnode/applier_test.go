@@ -2,9 +2,14 @@ package raftnode
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/coordd/coordd/kvcore"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // compacting is a state machine with a compaction that never ends.
@@ -52,5 +57,33 @@ func TestCompactionWaitsForFlush(t *testing.T) {
 	<-done
 	if most := c.most.Load(); most > 2*flushBytes {
 		t.Errorf("%d bytes were unflushed, a flush starts at %d", most, flushBytes)
+	}
+}
+
+// deaf is a state machine that nothing may be applied to.
+type deaf struct {
+	StateMachine
+	t *testing.T
+}
+
+func (d deaf) Unflushed() int { return 0 }
+
+func (d deaf) Apply(index, _ uint64, _ []proto.Message) []kvcore.Result {
+	d.t.Errorf("entry %d is applied without the change of the configuration before it", index)
+	return nil
+}
+
+// A flush of what follows a change of the configuration that the state machine
+// has not seen would lose that change for ever.
+func TestStopEndsApplyingAtConfChange(t *testing.T) {
+	n := &Node{cfg: Config{StateMachine: deaf{t: t}}, wake: make(chan struct{}, 1), reads: newReads()}
+	n.ctx, n.stop = context.WithCancel(t.Context())
+	n.stop()
+	err := n.applyMessage(&raftpb.Message{Entries: []*raftpb.Entry{
+		{Index: new(uint64(2)), Type: raftpb.EntryConfChangeV2.Enum()},
+		{Index: new(uint64(3))},
+	}})
+	if !errors.Is(err, ErrStopped) || n.applied.Load() != 0 {
+		t.Errorf("error %v with entry %d applied, want ErrStopped and none", err, n.applied.Load())
 	}
 }

@@ -34,7 +34,9 @@ func (n *Node) flush() error {
 	if term, err := n.entries.Term(index); err == nil {
 		n.entries.setFlushed(index, term, n.cfg.StateMachine.ConfState())
 	} // else a snapshot was installed meanwhile, and said so itself
-	released, err := n.entries.compact(index, n.cfg.CatchUpEntries, n.cfg.CatchUpBytes)
+	// Raft looks for changes of the configuration in what it does not know to be
+	// applied when it campaigns, and panics where that is gone.
+	released, err := n.entries.compact(min(index, n.settled.Load()), n.cfg.CatchUpEntries, n.cfg.CatchUpBytes)
 	if err != nil {
 		return err
 	}

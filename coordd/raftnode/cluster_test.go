@@ -22,6 +22,7 @@ import (
 // machine is a state machine that remembers the keys put, in order. What was
 // flushed outlives a crash.
 type machine struct {
+	before  func(index uint64) // if set, called before an entry is applied
 	mu      sync.Mutex
 	now     machineState
 	flushed machineState
@@ -39,6 +40,9 @@ func newMachine(voters ...uint64) *machine {
 }
 
 func (m *machine) Apply(index, term uint64, reqs []proto.Message) []kvcore.Result {
+	if m.before != nil {
+		m.before(index)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if index != m.now.index+1 {
@@ -102,6 +106,8 @@ type member struct {
 type network struct {
 	t       *testing.T
 	members map[uint64]*member
+
+	installing func() // if set, called before a snapshot is installed
 
 	mu  sync.Mutex
 	cut map[uint64]bool
@@ -174,6 +180,9 @@ func (n *network) stop(m *member) {
 
 // install copies the flushed state of any member that has it.
 func (n *network) install(to *member, meta *raftpb.SnapshotMetadata) error {
+	if n.installing != nil {
+		n.installing()
+	}
 	for _, m := range n.members {
 		m.machine.mu.Lock()
 		s := m.machine.flushed

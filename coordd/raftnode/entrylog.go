@@ -106,16 +106,16 @@ func (l *entryLog) restart(snap *raftpb.Snapshot) error {
 	return nil
 }
 
-// compact lets go of entries up to flushed at most, keeping the newest
+// compact lets go of entries up to upTo at most, keeping the newest
 // keepEntries of them or keepBytes, whichever is less. It waits until a quarter
 // of the log would go, as what stays is copied. It returns the index up to
 // which nothing is held any more.
-func (l *entryLog) compact(flushed, keepEntries uint64, keepBytes int) (released uint64, err error) {
+func (l *entryLog) compact(upTo, keepEntries uint64, keepBytes int) (released uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	released = l.first - 1
 	drop, bytes := 0, l.bytes
-	for l.first+uint64(drop) <= flushed &&
+	for l.first+uint64(drop) <= upTo &&
 		(uint64(len(l.sizes)-drop) > keepEntries || bytes > keepBytes) {
 		bytes -= int(l.sizes[drop])
 		drop++

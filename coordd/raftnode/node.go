@@ -100,6 +100,7 @@ type Node struct {
 
 	status  atomic.Pointer[Status] // written by loop; Applied is kept apart
 	applied atomic.Uint64          // written by applier
+	settled atomic.Uint64          // what raft knows to be applied, and never reads again; written by loop
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced by loop when leader or term change
@@ -155,6 +156,7 @@ func Start(cfg Config) (*Node, error) {
 		raw:         raw,
 		entries:     entries,
 		proposals:   newProposals(rand.Uint64()),
+		reads:       newReads(),
 		appends:     newQueue(),
 		applies:     newQueue(),
 		wake:        make(chan struct{}, 1),
@@ -167,6 +169,7 @@ func Start(cfg Config) (*Node, error) {
 		ctx:         ctx,
 	}
 	n.applied.Store(applied)
+	n.settled.Store(applied)
 	n.publishStatus()
 	if voters := cfg.StateMachine.ConfState().GetVoters(); len(voters) == 1 && voters[0] == cfg.ID {
 		// Nobody else can lead: do not sit out an election timeout.
@@ -269,6 +272,9 @@ func (n *Node) stepInbox() {
 		// The only errors are of messages that no longer matter: a response
 		// from a member that is gone, a proposal with no leader to take it.
 		_ = n.raw.Step(m)
+		if m.GetType() == raftpb.MsgStorageApplyResp {
+			n.settled.Store(n.raw.BasicStatus().Applied)
+		}
 	}
 }
 
@@ -337,8 +343,12 @@ func (n *Node) deliver(responses []*raftpb.Message) {
 	}
 }
 
-// fail reports why this member cannot go on and stops it.
+// fail reports why this member cannot go on and stops it. That it was stopped is
+// no failure.
 func (n *Node) fail(err error) {
+	if errors.Is(err, ErrStopped) {
+		return
+	}
 	n.fatal.Do(func() {
 		n.stop()
 		n.cfg.Fatal(err)

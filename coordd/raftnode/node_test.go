@@ -155,6 +155,68 @@ func TestLaggingMemberGetsSnapshot(t *testing.T) {
 	}
 }
 
+// A stop is no failure, also while a snapshot is being installed.
+func TestStopWhileSnapshotIsInstalled(t *testing.T) {
+	n := newNetwork(t, 3)
+	leader := n.leader()
+	lagging := n.members[leader.id%3+1]
+	n.setCut(lagging.id, true)
+	for i := range 100 {
+		mustPut(t, leader, fmt.Sprint(i))
+	}
+	awaitFlush(t, leader)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	n.installing = sync.OnceFunc(func() {
+		close(begun)
+		<-goOn
+	})
+	n.setCut(lagging.id, false)
+	<-begun
+	time.AfterFunc(50*time.Millisecond, func() { close(goOn) })
+	n.stop(lagging)
+	select {
+	case err := <-lagging.fatal:
+		t.Errorf("a member that is stopped fails with: %v", err)
+	default:
+	}
+}
+
+// A member that campaigns while it applies much has the entries that raft looks
+// through then, whatever was flushed meanwhile.
+func TestCampaignWhileApplying(t *testing.T) {
+	n := newNetwork(t, 3)
+	leader := n.leader()
+	m := n.members[leader.id%3+1]
+	start := m.machine.flushed
+	start.index, start.term, start.keys = 1, 1, nil
+	for i := range 100 {
+		mustPut(t, leader, fmt.Sprint(i))
+	}
+	awaitFlush(t, leader)
+	if err := m.node.ReadIndex(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.stop(m)
+	m.machine.now, m.machine.flushed = start, start
+	goOn := make(chan struct{})
+	m.machine.before = func(index uint64) {
+		if index == 90 {
+			<-goOn
+		}
+	}
+	n.setCut(m.id, true)
+	n.start(m)
+	time.Sleep(time.Second) // in which it flushes and campaigns
+	if index, _ := m.machine.Applied(); index != 89 {
+		t.Errorf("the member has applied %d entries, want 89", index)
+	}
+	close(goOn)
+	n.setCut(m.id, false)
+	if err := retry(t, func() error { return m.node.ReadIndex(t.Context()) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // awaitFlush waits until a member has flushed all it has applied.
 func awaitFlush(t *testing.T, m *member) {
 	t.Helper()

@@ -3,6 +3,8 @@ package raftnode
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -33,11 +35,13 @@ type reads struct {
 	mu        sync.Mutex
 	gathering *readRound
 	asked     *readRound
-	id        uint64 // of the last request to raft
-	age       int    // ticks since then
+	id        uint64 // of the last round asked; begins anywhere, so that no answer to an earlier process fits
+	age       int    // ticks since raft was last asked
 	applying  []*readRound
 	closed    error
 }
+
+func newReads() reads { return reads{id: rand.Uint64()} }
 
 // ReadIndex returns nil when this member has applied everything that was
 // acknowledged anywhere before the call. On the leader it also proves that it
@@ -90,14 +94,15 @@ func (n *Node) startReads() {
 // must have committed an entry of its own term first (Raft thesis §6.4): raft
 // sees to that itself, except where the leader is the only voter. There it
 // answers with a commit index that, after a restart, may be older than what was
-// acknowledged.
+// acknowledged. A commit index beyond the leader's own log is the work of other
+// voters: a leader whose disk is the slowest may have no other for long.
 func (n *Node) canRead() bool {
 	status := n.raw.BasicStatus()
 	if status.Lead != n.cfg.ID {
 		return status.Lead != raft.None
 	}
 	term, err := n.entries.Term(status.HardState.GetCommit())
-	return err == nil && term == status.HardState.GetTerm()
+	return errors.Is(err, raft.ErrUnavailable) || err == nil && term == status.HardState.GetTerm()
 }
 
 func (r *reads) next(canRead bool) []byte {
@@ -112,8 +117,8 @@ func (r *reads) next(canRead bool) []byte {
 		return nil
 	case r.asked == nil:
 		r.asked, r.gathering = r.gathering, nil
+		r.id++
 	}
-	r.id++
 	r.age = 0
 	return binary.BigEndian.AppendUint64(nil, r.id)
 }
@@ -131,7 +136,7 @@ func (r *reads) answered(rs raft.ReadState, applied func() uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.asked == nil || binary.BigEndian.Uint64(rs.RequestCtx) != r.id {
-		return // an answer to a request that was since asked again
+		return // an answer to a round that has ended, the second one perhaps
 	}
 	round := r.asked
 	r.asked = nil

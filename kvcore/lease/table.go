@@ -61,7 +61,6 @@ type entry struct {
 //
 //	idle -> waiting     Promote; Due, for a lease granted since the call before; Renew
 //	waiting -> due      Due, past the deadline
-//	due -> waiting      Retry
 //	any -> idle         Demote
 type state uint8
 
