@@ -97,7 +97,7 @@ func TestGarbageOnThePort(t *testing.T) {
 	}
 }
 
-// run starts coordd where it must fail, and returns what it printed.
+// runFailing starts coordd where it must fail, and returns what it printed.
 func runFailing(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(within(t, 30*time.Second), program(t, "bin/coordd"), args...)
