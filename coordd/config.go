@@ -28,15 +28,58 @@ type Config struct {
 	InitialAdvertisePeerURLs []string
 	InitialCluster           string // name=url,name=url,…; empty: this member alone
 	InitialClusterToken      string
+	InitialClusterState      string // "new", or "existing" to join the cluster of InitialCluster
+	ForceNewCluster          bool   // go on alone with the data there are
+	StrictReconfigCheck      bool   // refuse changes of membership that would lose the quorum
+	MaxLearners              int    // at least 1
+
+	ClientTLS              TLS // of client connections
+	PeerTLS                TLS // between members
+	TLSMinVersion          string
+	TLSMaxVersion          string   // empty: the highest there is
+	CipherSuites           []string // empty: Go's choice
+	SelfSignedCertValidity uint     // years, of certificates that the member makes itself
+
+	AuthToken    string        // "simple", or "jwt,pub-key=…,priv-key=…,sign-method=…,ttl=…"
+	AuthTokenTTL time.Duration // of simple tokens, since their last use
+	BcryptCost   int
 
 	HeartbeatInterval      time.Duration // at least 10 ms
 	ElectionTimeout        time.Duration // at least 5 heartbeats, at most 50 s
 	SnapshotCatchupEntries uint64        // log entries kept for followers that lag
+	PreVote                bool
+
+	QuotaBackendBytes       int64         // 0: 2 GiB; below 0: none
+	AutoCompactionMode      string        // "periodic" or "revision"
+	AutoCompactionRetention string        // a duration or hours, or revisions; "0": no auto-compaction
+	CompactionBatchLimit    int           // records that one step of a compaction removes at most
+	CorruptCheckTime        time.Duration // between comparisons of the members' stores; 0: none
+	CompactHashCheckTime    time.Duration // between comparisons of hashes taken at compactions; 0: none
 
 	MaxTxnOps                   int           // operations in one branch of a transaction; at least 1
 	MaxRequestBytes             int           // encoded size of one request; 1 KiB to 64 MiB
 	MaxConcurrentStreams        uint32        // of one connection
 	WatchProgressNotifyInterval time.Duration // at least 100 ms
+
+	GRPCKeepAliveMinTime  time.Duration // between a client's pings, at least
+	GRPCKeepAliveInterval time.Duration // between the server's pings of an idle connection; 0: none
+	GRPCKeepAliveTimeout  time.Duration // until an unanswered ping ends the connection
+
+	ListenMetricsURLs           []string
+	Metrics                     string // "basic", or "extensive" with histograms of every call
+	EnablePprof                 bool
+	WarningUnaryRequestDuration time.Duration // slower requests are logged
+}
+
+// TLS is how one kind of connection is secured. The zero value is not at all.
+type TLS struct {
+	CertFile, KeyFile             string
+	ClientCertFile, ClientKeyFile string // what the member shows when it calls; empty: CertFile and KeyFile
+	TrustedCAFile                 string
+	CRLFile                       string
+	ClientCertAuth                bool
+	AllowedCN, AllowedHostname    []string
+	Auto                          bool // with a certificate that the member makes itself
 }
 
 // Defaults are the settings of a cluster of one member on loopback.
@@ -48,13 +91,31 @@ func Defaults() Config {
 		ListenPeerURLs:              []string{"http://127.0.0.1:2380"},
 		InitialAdvertisePeerURLs:    []string{"http://127.0.0.1:2380"},
 		InitialClusterToken:         "etcd-cluster",
+		InitialClusterState:         "new",
+		StrictReconfigCheck:         true,
+		MaxLearners:                 1,
+		TLSMinVersion:               "TLS1.2",
+		SelfSignedCertValidity:      1,
+		AuthToken:                   "simple",
+		AuthTokenTTL:                300 * time.Second,
+		BcryptCost:                  10,
 		HeartbeatInterval:           100 * time.Millisecond,
 		ElectionTimeout:             time.Second,
 		SnapshotCatchupEntries:      5000,
+		PreVote:                     true,
+		AutoCompactionMode:          "periodic",
+		AutoCompactionRetention:     "0",
+		CompactionBatchLimit:        1000,
+		CompactHashCheckTime:        time.Minute,
 		MaxTxnOps:                   128,
 		MaxRequestBytes:             1536 << 10,
 		MaxConcurrentStreams:        math.MaxUint32,
 		WatchProgressNotifyInterval: 10 * time.Minute,
+		GRPCKeepAliveMinTime:        5 * time.Second,
+		GRPCKeepAliveInterval:       2 * time.Hour,
+		GRPCKeepAliveTimeout:        20 * time.Second,
+		Metrics:                     "basic",
+		WarningUnaryRequestDuration: 300 * time.Millisecond,
 	}
 }
 

@@ -197,24 +197,19 @@ func (s *Server) publish() {
 // publishOnce records in the store where clients reach this member. Where that
 // stands already, a read index is the proof that the cluster is there.
 func (s *Server) publishOnce() error {
-	record, published := s.record()
-	if published {
+	want := &coordpb.MemberPublishRequest{Id: s.storage.memberID, Name: s.cfg.Name, ClientUrls: s.advertised()}
+	if s.published(want) {
 		return s.node.ReadIndex(s.ctx)
 	}
-	_, err := s.node.Propose(s.ctx, record)
+	_, err := s.node.Propose(s.ctx, want)
 	return err
 }
 
-// record is this member's record as it should be, and whether it is so.
-func (s *Server) record() (want *coordpb.Member, published bool) {
-	want = &coordpb.Member{Id: s.storage.memberID, Name: s.cfg.Name, PeerUrls: s.cfg.InitialAdvertisePeerURLs, ClientUrls: s.advertised()}
-	for _, m := range s.storage.store.Members() {
-		if m.Id == want.Id {
-			want.PeerUrls, want.IsLearner = m.PeerUrls, m.IsLearner
-			return want, m.Name == want.Name && slices.Equal(m.ClientUrls, want.ClientUrls)
-		}
-	}
-	return want, false
+// published says whether this member's record is already as it should be.
+func (s *Server) published(want *coordpb.MemberPublishRequest) bool {
+	return slices.ContainsFunc(s.storage.store.Members(), func(m *coordpb.Member) bool {
+		return m.Id == want.Id && m.Name == want.Name && slices.Equal(m.ClientUrls, want.ClientUrls)
+	})
 }
 
 // advertised is AdvertiseClientURLs, with the port that the system chose where

@@ -2,7 +2,6 @@ package kvcore
 
 import (
 	"fmt"
-	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -105,8 +104,8 @@ func (w *writing) apply(req proto.Message) (proto.Message, error) {
 		return w.revoke(r)
 	case *coordpb.LeaseExpireRequest:
 		return w.expire(r), nil
-	case *coordpb.Member:
-		return w.putMember(r), nil
+	case *coordpb.MemberPublishRequest:
+		return w.publishMember(r), nil
 	default:
 		return nil, fmt.Errorf("%w: no command is a %T", ErrMalformed, req)
 	}
@@ -303,17 +302,6 @@ func (s *Store) expire(r *coordpb.LeaseExpireRequest) *coordpb.LeaseExpireRespon
 		}
 	}
 	return response
-}
-
-func (s *Store) putMember(m *coordpb.Member) *coordpb.MemberPutResponse {
-	m = proto.CloneOf(m)
-	s.queue(memberChange(m))
-	members := slices.Clone(*s.members.Load())
-	members = slices.DeleteFunc(members, func(o *coordpb.Member) bool { return o.Id == m.Id })
-	members = append(members, m)
-	sortMembers(members)
-	s.members.Store(&members)
-	return &coordpb.MemberPutResponse{}
 }
 
 // must is for reads by the writer: what its index knows of is in the tail or in

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/proto/coordpb"
@@ -151,7 +152,7 @@ func (s *Store) Bootstrap(term uint64, index uint64, cs *raftpb.ConfState, membe
 	s.advance(index, term)
 	s.setConfState(cs)
 	for _, m := range members {
-		s.putMember(m)
+		s.putMember(proto.CloneOf(m))
 	}
 	s.publish()
 	s.mu.Unlock()

@@ -1,12 +1,9 @@
 package kvcore
 
 import (
-	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strconv"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/raft/v3/raftpb"
@@ -114,20 +111,6 @@ func (st *loaded) loadLeases(r backend.Reader) (err error) {
 	return err
 }
 
-func (st *loaded) loadMembers(r backend.Reader) (err error) {
-	r.Ascend(backend.Members, nil, nil, func(k, v []byte) bool {
-		var m memberJSON
-		if err = json.Unmarshal(v, &m); err != nil {
-			err = fmt.Errorf("member %s: %w", k, err)
-			return false
-		}
-		st.members = append(st.members, m.message())
-		return true
-	})
-	sortMembers(st.members)
-	return err
-}
-
 func (st *loaded) loadConfState(r backend.Reader) error {
 	v := r.Get(backend.Meta, confStateKey)
 	if v == nil {
@@ -139,32 +122,6 @@ func (st *loaded) loadConfState(r backend.Reader) error {
 	}
 	st.confState = cs
 	return nil
-}
-
-// memberJSON is how etcd writes a member.
-type memberJSON struct {
-	ID         uint64   `json:"id"`
-	PeerURLs   []string `json:"peerURLs"`
-	IsLearner  bool     `json:"isLearner,omitempty"`
-	Name       string   `json:"name,omitempty"`
-	ClientURLs []string `json:"clientURLs,omitempty"`
-}
-
-func (m *memberJSON) message() *coordpb.Member {
-	return &coordpb.Member{Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, IsLearner: m.IsLearner}
-}
-
-func sortMembers(members []*coordpb.Member) {
-	slices.SortFunc(members, func(a, b *coordpb.Member) int { return cmp.Compare(a.Id, b.Id) })
-}
-
-// memberChange returns the change that stores a member.
-func memberChange(m *coordpb.Member) change {
-	value, err := json.Marshal(&memberJSON{m.Id, m.PeerUrls, m.IsLearner, m.Name, m.ClientUrls})
-	if err != nil {
-		panic(fmt.Sprintf("kvcore: encode member %x: %v", m.Id, err))
-	}
-	return change{backend.Members, []byte(strconv.FormatUint(m.Id, 16)), value}
 }
 
 // confStateJSON is how etcd writes a raft configuration.

@@ -48,7 +48,7 @@ func (g *Generator) command() proto.Message {
 		return &coordpb.LeaseExpireRequest{Term: g.Term - uint64(g.IntN(2)), Ids: []int64{g.lease(), g.lease()}}
 	default:
 		id := 1 + g.Uint64N(3)
-		return &coordpb.Member{Id: id, Name: fmt.Sprint("m", g.IntN(9)), PeerUrls: []string{"http://localhost:1"}, IsLearner: g.IntN(2) == 0}
+		return &coordpb.MemberPublishRequest{Id: id, Name: fmt.Sprint("m", g.IntN(9)), ClientUrls: []string{"http://localhost:1"}}
 	}
 }
 

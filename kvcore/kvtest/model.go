@@ -105,9 +105,11 @@ func (m *Model) apply(term uint64, req proto.Message) (proto.Message, error) {
 			}
 		}
 		return response, nil
-	case *coordpb.Member:
-		m.Members[r.Id] = r
-		return &coordpb.MemberPutResponse{}, nil
+	case *coordpb.MemberPublishRequest:
+		if member := m.Members[r.Id]; member != nil {
+			member.Name, member.ClientUrls = r.Name, r.ClientUrls
+		}
+		return &coordpb.MemberPublishResponse{}, nil
 	}
 	return nil, kvcore.ErrMalformed
 }

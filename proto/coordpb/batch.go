@@ -89,16 +89,40 @@ func DecodeBatch(data []byte) ([]proto.Message, error) {
 	}
 	reqs := make([]proto.Message, len(batch.Commands))
 	for i, command := range batch.Commands {
-		req := newRequest(command.Kind)
-		if req == nil {
-			return nil, fmt.Errorf("%w: command of kind %d", ErrMalformed, command.Kind)
-		}
-		if err := proto.Unmarshal(command.Request, req); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, command.Kind, err)
+		req, err := DecodeCommand(command)
+		if err != nil {
+			return nil, err
 		}
 		reqs[i] = req
 	}
 	return reqs, nil
+}
+
+// OnBehalf wraps a request with the user who makes it and the revision of the
+// users and roles that he was known at.
+func OnBehalf(user string, authRevision uint64, req proto.Message) (*UserRequest, error) {
+	kind := kindOf(req)
+	if kind == Kind_KIND_UNSPECIFIED || kind == Kind_KIND_USER_REQUEST {
+		return nil, fmt.Errorf("%w: no user's command carries a %T", ErrMalformed, req)
+	}
+	data, err := proto.Marshal(req)
+	if err != nil {
+		return nil, fmt.Errorf("coordpb: encode %s: %w", kind, err)
+	}
+	return &UserRequest{User: user, AuthRevision: authRevision, Command: &Command{Kind: kind, Request: data}}, nil
+}
+
+// DecodeCommand returns the request that a command holds. It may alias the
+// command's bytes.
+func DecodeCommand(command *Command) (proto.Message, error) {
+	req := newRequest(command.GetKind())
+	if req == nil {
+		return nil, fmt.Errorf("%w: command of kind %d", ErrMalformed, command.GetKind())
+	}
+	if err := proto.Unmarshal(command.GetRequest(), req); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrMalformed, command.GetKind(), err)
+	}
+	return req, nil
 }
 
 func kindOf(req proto.Message) Kind {
@@ -117,8 +141,44 @@ func kindOf(req proto.Message) Kind {
 		return Kind_KIND_LEASE_REVOKE
 	case *LeaseExpireRequest:
 		return Kind_KIND_LEASE_EXPIRE
-	case *Member:
-		return Kind_KIND_MEMBER_PUT
+	case *LeaseCheckpointRequest:
+		return Kind_KIND_LEASE_CHECKPOINT
+	case *etcdserverpb.AlarmRequest:
+		return Kind_KIND_ALARM
+	case *UserRequest:
+		return Kind_KIND_USER_REQUEST
+	case *MemberPublishRequest:
+		return Kind_KIND_MEMBER_PUBLISH
+	case *etcdserverpb.MemberUpdateRequest:
+		return Kind_KIND_MEMBER_UPDATE
+	case *MemberAddRequest:
+		return Kind_KIND_MEMBER_ADD
+	case *etcdserverpb.MemberRemoveRequest:
+		return Kind_KIND_MEMBER_REMOVE
+	case *etcdserverpb.MemberPromoteRequest:
+		return Kind_KIND_MEMBER_PROMOTE
+	case *etcdserverpb.AuthEnableRequest:
+		return Kind_KIND_AUTH_ENABLE
+	case *etcdserverpb.AuthDisableRequest:
+		return Kind_KIND_AUTH_DISABLE
+	case *etcdserverpb.AuthUserAddRequest:
+		return Kind_KIND_AUTH_USER_ADD
+	case *etcdserverpb.AuthUserDeleteRequest:
+		return Kind_KIND_AUTH_USER_DELETE
+	case *etcdserverpb.AuthUserChangePasswordRequest:
+		return Kind_KIND_AUTH_USER_CHANGE_PASSWORD
+	case *etcdserverpb.AuthUserGrantRoleRequest:
+		return Kind_KIND_AUTH_USER_GRANT_ROLE
+	case *etcdserverpb.AuthUserRevokeRoleRequest:
+		return Kind_KIND_AUTH_USER_REVOKE_ROLE
+	case *etcdserverpb.AuthRoleAddRequest:
+		return Kind_KIND_AUTH_ROLE_ADD
+	case *etcdserverpb.AuthRoleDeleteRequest:
+		return Kind_KIND_AUTH_ROLE_DELETE
+	case *etcdserverpb.AuthRoleGrantPermissionRequest:
+		return Kind_KIND_AUTH_ROLE_GRANT_PERMISSION
+	case *etcdserverpb.AuthRoleRevokePermissionRequest:
+		return Kind_KIND_AUTH_ROLE_REVOKE_PERMISSION
 	default:
 		return Kind_KIND_UNSPECIFIED
 	}
@@ -140,8 +200,44 @@ func newRequest(kind Kind) proto.Message {
 		return new(etcdserverpb.LeaseRevokeRequest)
 	case Kind_KIND_LEASE_EXPIRE:
 		return new(LeaseExpireRequest)
-	case Kind_KIND_MEMBER_PUT:
-		return new(Member)
+	case Kind_KIND_LEASE_CHECKPOINT:
+		return new(LeaseCheckpointRequest)
+	case Kind_KIND_ALARM:
+		return new(etcdserverpb.AlarmRequest)
+	case Kind_KIND_USER_REQUEST:
+		return new(UserRequest)
+	case Kind_KIND_MEMBER_PUBLISH:
+		return new(MemberPublishRequest)
+	case Kind_KIND_MEMBER_UPDATE:
+		return new(etcdserverpb.MemberUpdateRequest)
+	case Kind_KIND_MEMBER_ADD:
+		return new(MemberAddRequest)
+	case Kind_KIND_MEMBER_REMOVE:
+		return new(etcdserverpb.MemberRemoveRequest)
+	case Kind_KIND_MEMBER_PROMOTE:
+		return new(etcdserverpb.MemberPromoteRequest)
+	case Kind_KIND_AUTH_ENABLE:
+		return new(etcdserverpb.AuthEnableRequest)
+	case Kind_KIND_AUTH_DISABLE:
+		return new(etcdserverpb.AuthDisableRequest)
+	case Kind_KIND_AUTH_USER_ADD:
+		return new(etcdserverpb.AuthUserAddRequest)
+	case Kind_KIND_AUTH_USER_DELETE:
+		return new(etcdserverpb.AuthUserDeleteRequest)
+	case Kind_KIND_AUTH_USER_CHANGE_PASSWORD:
+		return new(etcdserverpb.AuthUserChangePasswordRequest)
+	case Kind_KIND_AUTH_USER_GRANT_ROLE:
+		return new(etcdserverpb.AuthUserGrantRoleRequest)
+	case Kind_KIND_AUTH_USER_REVOKE_ROLE:
+		return new(etcdserverpb.AuthUserRevokeRoleRequest)
+	case Kind_KIND_AUTH_ROLE_ADD:
+		return new(etcdserverpb.AuthRoleAddRequest)
+	case Kind_KIND_AUTH_ROLE_DELETE:
+		return new(etcdserverpb.AuthRoleDeleteRequest)
+	case Kind_KIND_AUTH_ROLE_GRANT_PERMISSION:
+		return new(etcdserverpb.AuthRoleGrantPermissionRequest)
+	case Kind_KIND_AUTH_ROLE_REVOKE_PERMISSION:
+		return new(etcdserverpb.AuthRoleRevokePermissionRequest)
 	default:
 		return nil
 	}

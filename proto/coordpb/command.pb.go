@@ -25,40 +25,97 @@ const (
 type Kind int32
 
 const (
-	Kind_KIND_UNSPECIFIED  Kind = 0
-	Kind_KIND_PUT          Kind = 1 // etcdserverpb.PutRequest
-	Kind_KIND_DELETE_RANGE Kind = 2 // etcdserverpb.DeleteRangeRequest
-	Kind_KIND_TXN          Kind = 3 // etcdserverpb.TxnRequest
-	Kind_KIND_COMPACTION   Kind = 4 // etcdserverpb.CompactionRequest
-	Kind_KIND_LEASE_GRANT  Kind = 5 // etcdserverpb.LeaseGrantRequest
-	Kind_KIND_LEASE_REVOKE Kind = 6 // etcdserverpb.LeaseRevokeRequest
-	Kind_KIND_LEASE_EXPIRE Kind = 7 // LeaseExpireRequest
-	Kind_KIND_MEMBER_PUT   Kind = 8 // Member
+	Kind_KIND_UNSPECIFIED      Kind = 0
+	Kind_KIND_PUT              Kind = 1  // etcdserverpb.PutRequest
+	Kind_KIND_DELETE_RANGE     Kind = 2  // etcdserverpb.DeleteRangeRequest
+	Kind_KIND_TXN              Kind = 3  // etcdserverpb.TxnRequest
+	Kind_KIND_COMPACTION       Kind = 4  // etcdserverpb.CompactionRequest
+	Kind_KIND_LEASE_GRANT      Kind = 5  // etcdserverpb.LeaseGrantRequest
+	Kind_KIND_LEASE_REVOKE     Kind = 6  // etcdserverpb.LeaseRevokeRequest
+	Kind_KIND_LEASE_EXPIRE     Kind = 7  // LeaseExpireRequest
+	Kind_KIND_LEASE_CHECKPOINT Kind = 8  // LeaseCheckpointRequest
+	Kind_KIND_ALARM            Kind = 9  // etcdserverpb.AlarmRequest
+	Kind_KIND_USER_REQUEST     Kind = 10 // UserRequest
+	Kind_KIND_MEMBER_PUBLISH   Kind = 16 // MemberPublishRequest
+	Kind_KIND_MEMBER_UPDATE    Kind = 17 // etcdserverpb.MemberUpdateRequest
+	// These three are the only command of an entry that changes the raft
+	// configuration: its context is the Batch.
+	Kind_KIND_MEMBER_ADD     Kind = 18 // MemberAddRequest
+	Kind_KIND_MEMBER_REMOVE  Kind = 19 // etcdserverpb.MemberRemoveRequest
+	Kind_KIND_MEMBER_PROMOTE Kind = 20 // etcdserverpb.MemberPromoteRequest
+	// etcdserverpb.Auth…Request; passwords are hashed before.
+	Kind_KIND_AUTH_ENABLE                 Kind = 32
+	Kind_KIND_AUTH_DISABLE                Kind = 33
+	Kind_KIND_AUTH_USER_ADD               Kind = 34
+	Kind_KIND_AUTH_USER_DELETE            Kind = 35
+	Kind_KIND_AUTH_USER_CHANGE_PASSWORD   Kind = 36
+	Kind_KIND_AUTH_USER_GRANT_ROLE        Kind = 37
+	Kind_KIND_AUTH_USER_REVOKE_ROLE       Kind = 38
+	Kind_KIND_AUTH_ROLE_ADD               Kind = 39
+	Kind_KIND_AUTH_ROLE_DELETE            Kind = 40
+	Kind_KIND_AUTH_ROLE_GRANT_PERMISSION  Kind = 41
+	Kind_KIND_AUTH_ROLE_REVOKE_PERMISSION Kind = 42
 )
 
 // Enum value maps for Kind.
 var (
 	Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_PUT",
-		2: "KIND_DELETE_RANGE",
-		3: "KIND_TXN",
-		4: "KIND_COMPACTION",
-		5: "KIND_LEASE_GRANT",
-		6: "KIND_LEASE_REVOKE",
-		7: "KIND_LEASE_EXPIRE",
-		8: "KIND_MEMBER_PUT",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_PUT",
+		2:  "KIND_DELETE_RANGE",
+		3:  "KIND_TXN",
+		4:  "KIND_COMPACTION",
+		5:  "KIND_LEASE_GRANT",
+		6:  "KIND_LEASE_REVOKE",
+		7:  "KIND_LEASE_EXPIRE",
+		8:  "KIND_LEASE_CHECKPOINT",
+		9:  "KIND_ALARM",
+		10: "KIND_USER_REQUEST",
+		16: "KIND_MEMBER_PUBLISH",
+		17: "KIND_MEMBER_UPDATE",
+		18: "KIND_MEMBER_ADD",
+		19: "KIND_MEMBER_REMOVE",
+		20: "KIND_MEMBER_PROMOTE",
+		32: "KIND_AUTH_ENABLE",
+		33: "KIND_AUTH_DISABLE",
+		34: "KIND_AUTH_USER_ADD",
+		35: "KIND_AUTH_USER_DELETE",
+		36: "KIND_AUTH_USER_CHANGE_PASSWORD",
+		37: "KIND_AUTH_USER_GRANT_ROLE",
+		38: "KIND_AUTH_USER_REVOKE_ROLE",
+		39: "KIND_AUTH_ROLE_ADD",
+		40: "KIND_AUTH_ROLE_DELETE",
+		41: "KIND_AUTH_ROLE_GRANT_PERMISSION",
+		42: "KIND_AUTH_ROLE_REVOKE_PERMISSION",
 	}
 	Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED":  0,
-		"KIND_PUT":          1,
-		"KIND_DELETE_RANGE": 2,
-		"KIND_TXN":          3,
-		"KIND_COMPACTION":   4,
-		"KIND_LEASE_GRANT":  5,
-		"KIND_LEASE_REVOKE": 6,
-		"KIND_LEASE_EXPIRE": 7,
-		"KIND_MEMBER_PUT":   8,
+		"KIND_UNSPECIFIED":                 0,
+		"KIND_PUT":                         1,
+		"KIND_DELETE_RANGE":                2,
+		"KIND_TXN":                         3,
+		"KIND_COMPACTION":                  4,
+		"KIND_LEASE_GRANT":                 5,
+		"KIND_LEASE_REVOKE":                6,
+		"KIND_LEASE_EXPIRE":                7,
+		"KIND_LEASE_CHECKPOINT":            8,
+		"KIND_ALARM":                       9,
+		"KIND_USER_REQUEST":                10,
+		"KIND_MEMBER_PUBLISH":              16,
+		"KIND_MEMBER_UPDATE":               17,
+		"KIND_MEMBER_ADD":                  18,
+		"KIND_MEMBER_REMOVE":               19,
+		"KIND_MEMBER_PROMOTE":              20,
+		"KIND_AUTH_ENABLE":                 32,
+		"KIND_AUTH_DISABLE":                33,
+		"KIND_AUTH_USER_ADD":               34,
+		"KIND_AUTH_USER_DELETE":            35,
+		"KIND_AUTH_USER_CHANGE_PASSWORD":   36,
+		"KIND_AUTH_USER_GRANT_ROLE":        37,
+		"KIND_AUTH_USER_REVOKE_ROLE":       38,
+		"KIND_AUTH_ROLE_ADD":               39,
+		"KIND_AUTH_ROLE_DELETE":            40,
+		"KIND_AUTH_ROLE_GRANT_PERMISSION":  41,
+		"KIND_AUTH_ROLE_REVOKE_PERMISSION": 42,
 	}
 )
 
@@ -308,6 +365,214 @@ func (x *LeaseExpireResponse) GetExpired() []int64 {
 	return nil
 }
 
+// LeaseCheckpointRequest records how long leases have left, so that the next
+// leader goes on from there. As a LeaseExpireRequest it is bound to the term.
+type LeaseCheckpointRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Checkpoints   []*LeaseCheckpoint     `protobuf:"bytes,2,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseCheckpointRequest) Reset() {
+	*x = LeaseCheckpointRequest{}
+	mi := &file_coordpb_command_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseCheckpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseCheckpointRequest) ProtoMessage() {}
+
+func (x *LeaseCheckpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseCheckpointRequest.ProtoReflect.Descriptor instead.
+func (*LeaseCheckpointRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LeaseCheckpointRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseCheckpointRequest) GetCheckpoints() []*LeaseCheckpoint {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
+type LeaseCheckpoint struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Id                  int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	RemainingTtlSeconds int64                  `protobuf:"varint,2,opt,name=remaining_ttl_seconds,json=remainingTtlSeconds,proto3" json:"remaining_ttl_seconds,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *LeaseCheckpoint) Reset() {
+	*x = LeaseCheckpoint{}
+	mi := &file_coordpb_command_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseCheckpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseCheckpoint) ProtoMessage() {}
+
+func (x *LeaseCheckpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseCheckpoint.ProtoReflect.Descriptor instead.
+func (*LeaseCheckpoint) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LeaseCheckpoint) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *LeaseCheckpoint) GetRemainingTtlSeconds() int64 {
+	if x != nil {
+		return x.RemainingTtlSeconds
+	}
+	return 0
+}
+
+// LeaseCheckpointResponse answers LeaseCheckpointRequest.
+type LeaseCheckpointResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseCheckpointResponse) Reset() {
+	*x = LeaseCheckpointResponse{}
+	mi := &file_coordpb_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseCheckpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseCheckpointResponse) ProtoMessage() {}
+
+func (x *LeaseCheckpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseCheckpointResponse.ProtoReflect.Descriptor instead.
+func (*LeaseCheckpointResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{6}
+}
+
+// UserRequest is a request on behalf of a user, where authentication is on.
+// Whether the user may do that is decided when it is applied, by the users and
+// roles as they are then.
+type UserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// auth_revision is the one the user's token was checked at; a request with an
+	// older one than the store's is refused.
+	AuthRevision  uint64   `protobuf:"varint,2,opt,name=auth_revision,json=authRevision,proto3" json:"auth_revision,omitempty"`
+	Command       *Command `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserRequest) Reset() {
+	*x = UserRequest{}
+	mi := &file_coordpb_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserRequest) ProtoMessage() {}
+
+func (x *UserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserRequest.ProtoReflect.Descriptor instead.
+func (*UserRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UserRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *UserRequest) GetAuthRevision() uint64 {
+	if x != nil {
+		return x.AuthRevision
+	}
+	return 0
+}
+
+func (x *UserRequest) GetCommand() *Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
 // Member is one member's record in the replicated store: who it is, where its
 // peers reach it (known from the start) and where clients reach it (published
 // by the member itself once it runs).
@@ -324,7 +589,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_coordpb_command_proto_msgTypes[4]
+	mi := &file_coordpb_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +601,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[4]
+	mi := &file_coordpb_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +614,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{4}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Member) GetId() uint64 {
@@ -387,28 +652,32 @@ func (x *Member) GetIsLearner() bool {
 	return false
 }
 
-// MemberPutResponse answers a Member command.
-type MemberPutResponse struct {
+// MemberPublishRequest is how a member makes itself known: its name, and where
+// clients reach it. It does nothing for one that is no member.
+type MemberPublishRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	ClientUrls    []string               `protobuf:"bytes,3,rep,name=client_urls,json=clientUrls,proto3" json:"client_urls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *MemberPutResponse) Reset() {
-	*x = MemberPutResponse{}
-	mi := &file_coordpb_command_proto_msgTypes[5]
+func (x *MemberPublishRequest) Reset() {
+	*x = MemberPublishRequest{}
+	mi := &file_coordpb_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *MemberPutResponse) String() string {
+func (x *MemberPublishRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*MemberPutResponse) ProtoMessage() {}
+func (*MemberPublishRequest) ProtoMessage() {}
 
-func (x *MemberPutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[5]
+func (x *MemberPublishRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,9 +688,112 @@ func (x *MemberPutResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use MemberPutResponse.ProtoReflect.Descriptor instead.
-func (*MemberPutResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{5}
+// Deprecated: Use MemberPublishRequest.ProtoReflect.Descriptor instead.
+func (*MemberPublishRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MemberPublishRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MemberPublishRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberPublishRequest) GetClientUrls() []string {
+	if x != nil {
+		return x.ClientUrls
+	}
+	return nil
+}
+
+// MemberPublishResponse answers MemberPublishRequest.
+type MemberPublishResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberPublishResponse) Reset() {
+	*x = MemberPublishResponse{}
+	mi := &file_coordpb_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberPublishResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberPublishResponse) ProtoMessage() {}
+
+func (x *MemberPublishResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberPublishResponse.ProtoReflect.Descriptor instead.
+func (*MemberPublishResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{10}
+}
+
+// MemberAddRequest adds a member, whose id its proposer has chosen.
+type MemberAddRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberAddRequest) Reset() {
+	*x = MemberAddRequest{}
+	mi := &file_coordpb_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberAddRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberAddRequest) ProtoMessage() {}
+
+func (x *MemberAddRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberAddRequest.ProtoReflect.Descriptor instead.
+func (*MemberAddRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *MemberAddRequest) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
 }
 
 var File_coordpb_command_proto protoreflect.FileDescriptor
@@ -440,7 +812,18 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\x03R\x03ids\"/\n" +
 	"\x13LeaseExpireResponse\x12\x18\n" +
-	"\aexpired\x18\x01 \x03(\x03R\aexpired\"\x89\x01\n" +
+	"\aexpired\x18\x01 \x03(\x03R\aexpired\"h\n" +
+	"\x16LeaseCheckpointRequest\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12:\n" +
+	"\vcheckpoints\x18\x02 \x03(\v2\x18.coordpb.LeaseCheckpointR\vcheckpoints\"U\n" +
+	"\x0fLeaseCheckpoint\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x122\n" +
+	"\x15remaining_ttl_seconds\x18\x02 \x01(\x03R\x13remainingTtlSeconds\"\x19\n" +
+	"\x17LeaseCheckpointResponse\"r\n" +
+	"\vUserRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12#\n" +
+	"\rauth_revision\x18\x02 \x01(\x04R\fauthRevision\x12*\n" +
+	"\acommand\x18\x03 \x01(\v2\x10.coordpb.CommandR\acommand\"\x89\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -448,8 +831,15 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\vclient_urls\x18\x04 \x03(\tR\n" +
 	"clientUrls\x12\x1d\n" +
 	"\n" +
-	"is_learner\x18\x05 \x01(\bR\tisLearner\"\x13\n" +
-	"\x11MemberPutResponse*\xbd\x01\n" +
+	"is_learner\x18\x05 \x01(\bR\tisLearner\"[\n" +
+	"\x14MemberPublishRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
+	"\vclient_urls\x18\x03 \x03(\tR\n" +
+	"clientUrls\"\x17\n" +
+	"\x15MemberPublishResponse\";\n" +
+	"\x10MemberAddRequest\x12'\n" +
+	"\x06member\x18\x01 \x01(\v2\x0f.coordpb.MemberR\x06member*\xa2\x05\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_PUT\x10\x01\x12\x15\n" +
@@ -458,8 +848,28 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\x0fKIND_COMPACTION\x10\x04\x12\x14\n" +
 	"\x10KIND_LEASE_GRANT\x10\x05\x12\x15\n" +
 	"\x11KIND_LEASE_REVOKE\x10\x06\x12\x15\n" +
-	"\x11KIND_LEASE_EXPIRE\x10\a\x12\x13\n" +
-	"\x0fKIND_MEMBER_PUT\x10\bB(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
+	"\x11KIND_LEASE_EXPIRE\x10\a\x12\x19\n" +
+	"\x15KIND_LEASE_CHECKPOINT\x10\b\x12\x0e\n" +
+	"\n" +
+	"KIND_ALARM\x10\t\x12\x15\n" +
+	"\x11KIND_USER_REQUEST\x10\n" +
+	"\x12\x17\n" +
+	"\x13KIND_MEMBER_PUBLISH\x10\x10\x12\x16\n" +
+	"\x12KIND_MEMBER_UPDATE\x10\x11\x12\x13\n" +
+	"\x0fKIND_MEMBER_ADD\x10\x12\x12\x16\n" +
+	"\x12KIND_MEMBER_REMOVE\x10\x13\x12\x17\n" +
+	"\x13KIND_MEMBER_PROMOTE\x10\x14\x12\x14\n" +
+	"\x10KIND_AUTH_ENABLE\x10 \x12\x15\n" +
+	"\x11KIND_AUTH_DISABLE\x10!\x12\x16\n" +
+	"\x12KIND_AUTH_USER_ADD\x10\"\x12\x19\n" +
+	"\x15KIND_AUTH_USER_DELETE\x10#\x12\"\n" +
+	"\x1eKIND_AUTH_USER_CHANGE_PASSWORD\x10$\x12\x1d\n" +
+	"\x19KIND_AUTH_USER_GRANT_ROLE\x10%\x12\x1e\n" +
+	"\x1aKIND_AUTH_USER_REVOKE_ROLE\x10&\x12\x16\n" +
+	"\x12KIND_AUTH_ROLE_ADD\x10'\x12\x19\n" +
+	"\x15KIND_AUTH_ROLE_DELETE\x10(\x12#\n" +
+	"\x1fKIND_AUTH_ROLE_GRANT_PERMISSION\x10)\x12$\n" +
+	" KIND_AUTH_ROLE_REVOKE_PERMISSION\x10*B(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
 
 var (
 	file_coordpb_command_proto_rawDescOnce sync.Once
@@ -474,24 +884,33 @@ func file_coordpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_coordpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_coordpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_coordpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_coordpb_command_proto_goTypes = []any{
-	(Kind)(0),                   // 0: coordpb.Kind
-	(*Batch)(nil),               // 1: coordpb.Batch
-	(*Command)(nil),             // 2: coordpb.Command
-	(*LeaseExpireRequest)(nil),  // 3: coordpb.LeaseExpireRequest
-	(*LeaseExpireResponse)(nil), // 4: coordpb.LeaseExpireResponse
-	(*Member)(nil),              // 5: coordpb.Member
-	(*MemberPutResponse)(nil),   // 6: coordpb.MemberPutResponse
+	(Kind)(0),                       // 0: coordpb.Kind
+	(*Batch)(nil),                   // 1: coordpb.Batch
+	(*Command)(nil),                 // 2: coordpb.Command
+	(*LeaseExpireRequest)(nil),      // 3: coordpb.LeaseExpireRequest
+	(*LeaseExpireResponse)(nil),     // 4: coordpb.LeaseExpireResponse
+	(*LeaseCheckpointRequest)(nil),  // 5: coordpb.LeaseCheckpointRequest
+	(*LeaseCheckpoint)(nil),         // 6: coordpb.LeaseCheckpoint
+	(*LeaseCheckpointResponse)(nil), // 7: coordpb.LeaseCheckpointResponse
+	(*UserRequest)(nil),             // 8: coordpb.UserRequest
+	(*Member)(nil),                  // 9: coordpb.Member
+	(*MemberPublishRequest)(nil),    // 10: coordpb.MemberPublishRequest
+	(*MemberPublishResponse)(nil),   // 11: coordpb.MemberPublishResponse
+	(*MemberAddRequest)(nil),        // 12: coordpb.MemberAddRequest
 }
 var file_coordpb_command_proto_depIdxs = []int32{
 	2, // 0: coordpb.Batch.commands:type_name -> coordpb.Command
 	0, // 1: coordpb.Command.kind:type_name -> coordpb.Kind
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 2: coordpb.LeaseCheckpointRequest.checkpoints:type_name -> coordpb.LeaseCheckpoint
+	2, // 3: coordpb.UserRequest.command:type_name -> coordpb.Command
+	9, // 4: coordpb.MemberAddRequest.member:type_name -> coordpb.Member
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_coordpb_command_proto_init() }
@@ -505,7 +924,7 @@ func file_coordpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordpb_command_proto_rawDesc), len(file_coordpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
