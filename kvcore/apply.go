@@ -46,15 +46,6 @@ func (s *Store) Apply(index, term uint64, reqs []proto.Message) []Result {
 	return results
 }
 
-// ApplyConfState applies a change of the raft configuration.
-func (s *Store) ApplyConfState(index, term uint64, cs *raftpb.ConfState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.advance(index, term)
-	s.setConfState(cs)
-	s.publish()
-}
-
 func (s *Store) setConfState(cs *raftpb.ConfState) {
 	cs = proto.CloneOf(cs)
 	s.queue(confStateChange(cs))
@@ -106,6 +97,8 @@ func (w *writing) apply(req proto.Message) (proto.Message, error) {
 		return w.expire(r), nil
 	case *coordpb.MemberPublishRequest:
 		return w.publishMember(r), nil
+	case *pb.MemberUpdateRequest:
+		return w.updateMember(r)
 	default:
 		return nil, fmt.Errorf("%w: no command is a %T", ErrMalformed, req)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/index"
 	"github.com/coordd/coordd/kvcore/lease"
-	"github.com/coordd/coordd/proto/coordpb"
 )
 
 // Keys of bucket meta, as etcd has them.
@@ -32,7 +31,8 @@ type loaded struct {
 	applied   position
 	leases    []lease.Lease
 	attached  map[string]lease.ID
-	members   []*coordpb.Member
+	members   *membership
+	forced    uint64 // see Store.Force
 	confState *raftpb.ConfState
 }
 
@@ -45,7 +45,7 @@ func load(b backend.Backend) (*loaded, error) {
 	st := &loaded{tree: index.New(), attached: map[string]lease.ID{}}
 	st.applied.index, st.applied.term = r.Applied()
 	for _, step := range []func(backend.Reader) error{
-		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState,
+		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState, st.loadForced,
 	} {
 		if err := step(r); err != nil {
 			return nil, fmt.Errorf("kvcore: load: %w", err)

@@ -11,7 +11,6 @@ package kvcore
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/index"
 	"github.com/coordd/coordd/kvcore/lease"
-	"github.com/coordd/coordd/proto/coordpb"
 )
 
 // Options bound the memory of a store.
@@ -39,16 +37,17 @@ func Defaults() Options {
 
 // Store is the state machine.
 //
-// One goroutine at a time may call Apply, ApplyConfState, CompactStep, Bootstrap
-// and Restore: the writer. One at a time may call Flush. Everything else may be
+// One goroutine at a time may call Apply, ApplyMembership, CompactStep, Bootstrap,
+// Join, Force and Restore: the writer. One at a time may call Flush. Everything else may be
 // called by anyone at any time, and does not wait for the writer.
 type Store struct {
 	options   Options
 	view      atomic.Pointer[view]
 	notified  atomic.Int64 // cursors know of everything up to this revision
 	leases    *lease.Table
-	members   atomic.Pointer[[]*coordpb.Member]
+	members   atomic.Pointer[membership]
 	confState atomic.Pointer[raftpb.ConfState]
+	forced    atomic.Uint64 // see Force
 	watchers  registry
 	unflushed atomic.Int64 // bytes
 	compacted atomic.Int64 // the physical compaction up to this revision is done
@@ -145,7 +144,8 @@ func (s *Store) adopt(st *loaded, g *generation) {
 	s.compaction = compaction{target: st.scheduled, running: st.scheduled > st.finished}
 	s.compacted.Store(st.finished)
 	s.leases.Reset(st.leases, st.attached)
-	s.members.Store(&st.members)
+	s.setMembership(st.members)
+	s.forced.Store(st.forced)
 	s.confState.Store(st.confState)
 }
 
@@ -180,9 +180,6 @@ func (s *Store) CompactRevision() int64 { return s.view.Load().compact }
 // Leases returns the lease table. Grants, revocations and attachments are the
 // store's business; deadlines are the caller's.
 func (s *Store) Leases() *lease.Table { return s.leases }
-
-// Members returns the records of members by rising id. They must not be changed.
-func (s *Store) Members() []*coordpb.Member { return slices.Clone(*s.members.Load()) }
 
 // ConfState returns the raft configuration as of Applied, nil if there is none
 // yet. It must not be changed.

@@ -82,7 +82,7 @@ func (n *Node) applyEntry(e *raftpb.Entry) error {
 	}
 	switch {
 	case e.GetType() != raftpb.EntryNormal:
-		return n.applyConfChange(e)
+		return n.applyChange(e)
 	case len(e.GetData()) == 0: // a new leader's first entry
 		n.cfg.StateMachine.Apply(e.GetIndex(), e.GetTerm(), nil)
 		return nil
@@ -113,33 +113,6 @@ func requests(calls []*call, data []byte) ([]proto.Message, error) {
 		reqs[i] = c.req
 	}
 	return reqs, nil
-}
-
-// applyConfChange lets raft change its membership, on the loop, and records
-// the outcome.
-func (n *Node) applyConfChange(e *raftpb.Entry) error {
-	change, err := decodeConfChange(e)
-	if err != nil {
-		return fmt.Errorf("raftnode: entry %d: %w", e.GetIndex(), err)
-	}
-	state := make(chan *raftpb.ConfState, 1)
-	n.do(func() { state <- n.raw.ApplyConfChange(change) })
-	select {
-	case cs := <-state:
-		n.cfg.StateMachine.ApplyConfState(e.GetIndex(), e.GetTerm(), cs)
-		return nil
-	case <-n.ctx.Done():
-		return ErrStopped // no entry after it may be applied, and flushed, without it
-	}
-}
-
-func decodeConfChange(e *raftpb.Entry) (raftpb.ConfChangeI, error) {
-	if e.GetType() == raftpb.EntryConfChangeV2 {
-		change := new(raftpb.ConfChangeV2)
-		return change, proto.Unmarshal(e.GetData(), change)
-	}
-	change := new(raftpb.ConfChange)
-	return change, proto.Unmarshal(e.GetData(), change)
 }
 
 // awaitFlush keeps the applier from running ahead of the disk without bound.

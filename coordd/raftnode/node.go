@@ -27,13 +27,18 @@ var (
 	ErrTimeout         = errors.New("raftnode: request timed out")
 	ErrTooManyRequests = errors.New("raftnode: too many requests wait")
 	ErrTooLarge        = errors.New("raftnode: request too large")
+	ErrNotLeader       = errors.New("raftnode: not leader")
+	ErrTransferFailed  = errors.New("raftnode: leadership did not move in time")
 )
 
 // StateMachine is what committed entries are applied to. Apply,
-// ApplyConfState and CompactStep are called by one goroutine; Flush by another.
+// CheckMembership, ApplyMembership and CompactStep are called by one goroutine;
+// Flush by another. ApplyMembership gets only what CheckMembership has let
+// through, at the same index.
 type StateMachine interface {
 	Apply(index, term uint64, reqs []proto.Message) []kvcore.Result
-	ApplyConfState(index, term uint64, cs *raftpb.ConfState)
+	CheckMembership(index uint64, req proto.Message) error
+	ApplyMembership(index, term uint64, req proto.Message, cs *raftpb.ConfState) proto.Message
 	Applied() (index, term uint64)
 	ConfState() *raftpb.ConfState
 	CompactStep(limit int) (more bool)
@@ -53,6 +58,7 @@ type Config struct {
 	Tick           time.Duration // length of one tick
 	HeartbeatTicks int           // a leader's heartbeat interval, in ticks
 	ElectionTicks  int           // an election timeout, in ticks; above HeartbeatTicks
+	PreVote        bool          // ask whether an election can be won before beginning one
 	RequestTimeout time.Duration // after it a waiting request gets ErrTimeout
 	CatchUpBytes   int           // log kept in memory and on disk for followers that lag, in bytes
 	CatchUpEntries uint64        // the same, in entries; whichever is less
@@ -98,7 +104,7 @@ type Node struct {
 
 	appliedTerm uint64 // of the last entry; owned by applier
 
-	status  atomic.Pointer[Status] // written by loop; Applied is kept apart
+	status  atomic.Pointer[Status] // written by loop; Applied and Learner are kept apart
 	applied atomic.Uint64          // written by applier
 	settled atomic.Uint64          // what raft knows to be applied, and never reads again; written by loop
 
@@ -143,7 +149,7 @@ func Start(cfg Config) (*Node, error) {
 		MaxInflightMsgs:           maxInflightMessages,
 		MaxInflightBytes:          maxInflightBytes,
 		CheckQuorum:               true,
-		PreVote:                   true,
+		PreVote:                   cfg.PreVote,
 		StepDownOnRemoval:         true,
 		Logger:                    raftLogger{cfg.Logger},
 	})
@@ -221,6 +227,7 @@ func (n *Node) ReportSnapshot(id uint64, ok bool) {
 func (n *Node) Status() Status {
 	s := *n.status.Load()
 	s.Applied = n.applied.Load()
+	s.Learner = slices.Contains(n.cfg.StateMachine.ConfState().GetLearners(), n.cfg.ID)
 	return s
 }
 
@@ -251,12 +258,14 @@ func (n *Node) loop() {
 		case now := <-ticker.C:
 			n.raw.Tick()
 			n.reads.tick()
+			n.proposals.tick()
 			n.expireRequests(now)
 		case <-n.wake:
 		}
 		n.stepInbox()
 		n.startReads()
 		n.proposeWaiting()
+		n.proposeChange()
 		for n.raw.HasReady() {
 			n.handleReady(n.raw.Ready())
 		}
@@ -309,7 +318,6 @@ func (n *Node) publishStatus() {
 		Leader:    basic.Lead,
 		Term:      basic.HardState.GetTerm(),
 		Committed: basic.HardState.GetCommit(),
-		Learner:   slices.Contains(n.cfg.StateMachine.ConfState().GetLearners(), n.cfg.ID),
 	}
 	before := n.status.Swap(now)
 	if before != nil && before.Leader == now.Leader && before.Term == now.Term {

@@ -10,6 +10,7 @@ import (
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -32,6 +33,9 @@ type batch struct {
 	sequence uint64
 	term     uint64 // in which it was proposed
 	calls    []*call
+
+	change *raftpb.ConfChange // proposed again until it is applied; nil in other batches
+	age    int                // ticks since change was proposed
 }
 
 // proposals are this member's requests: waiting to become an entry, and
@@ -45,6 +49,7 @@ type proposals struct {
 	waitingBytes int     // bound: maxWaitingBytes
 	sequence     uint64  // of the last batch
 	proposed     map[uint64]*batch
+	changes      []*batch // those of proposed with a change; bound: maxChanges
 	closed       error
 }
 

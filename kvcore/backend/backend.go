@@ -39,11 +39,12 @@ const (
 	AuthUsers               // users
 	AuthRoles               // roles
 	Cluster                 // cluster-wide settings
+	Removed                 // members that were removed
 
 	buckets = iota
 )
 
-var bucketNames = [buckets]string{"key", "meta", "lease", "members", "alarm", "auth", "authUsers", "authRoles", "cluster"}
+var bucketNames = [buckets]string{"key", "meta", "lease", "members", "alarm", "auth", "authUsers", "authRoles", "cluster", "members_removed"}
 
 // String returns the bucket's name in the file.
 func (b Bucket) String() string {

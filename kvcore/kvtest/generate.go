@@ -46,9 +46,10 @@ func (g *Generator) command() proto.Message {
 		return &pb.LeaseRevokeRequest{ID: g.lease()}
 	case n < 98:
 		return &coordpb.LeaseExpireRequest{Term: g.Term - uint64(g.IntN(2)), Ids: []int64{g.lease(), g.lease()}}
+	case n < 99:
+		return &coordpb.MemberPublishRequest{Id: g.member(), Name: fmt.Sprint("m", g.IntN(9)), ClientUrls: []string{"http://localhost:1"}}
 	default:
-		id := 1 + g.Uint64N(3)
-		return &coordpb.MemberPublishRequest{Id: id, Name: fmt.Sprint("m", g.IntN(9)), ClientUrls: []string{"http://localhost:1"}}
+		return &pb.MemberUpdateRequest{ID: g.member(), PeerURLs: g.peerURLs()}
 	}
 }
 

@@ -31,6 +31,7 @@ type Model struct {
 	Now      map[string]*mvccpb.KeyValue
 	Leases   map[int64]int64 // id to TTL in seconds
 	Members  map[uint64]*coordpb.Member
+	Removed  map[uint64]bool // members that were
 	Revision int64
 	Compact  int64
 
@@ -41,6 +42,7 @@ type Model struct {
 func NewModel() *Model {
 	return &Model{
 		Now: map[string]*mvccpb.KeyValue{}, Leases: map[int64]int64{}, Members: map[uint64]*coordpb.Member{},
+		Removed:  map[uint64]bool{},
 		Revision: 1, Compact: -1,
 	}
 }
@@ -105,13 +107,8 @@ func (m *Model) apply(term uint64, req proto.Message) (proto.Message, error) {
 			}
 		}
 		return response, nil
-	case *coordpb.MemberPublishRequest:
-		if member := m.Members[r.Id]; member != nil {
-			member.Name, member.ClientUrls = r.Name, r.ClientUrls
-		}
-		return &coordpb.MemberPublishResponse{}, nil
 	}
-	return nil, kvcore.ErrMalformed
+	return m.reconfigure(req)
 }
 
 func (m *Model) header() *pb.ResponseHeader { return &pb.ResponseHeader{Revision: m.Revision} }

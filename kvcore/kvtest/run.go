@@ -10,12 +10,12 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/lease"
-	"github.com/coordd/coordd/proto/coordpb"
 )
 
 // Crasher opens a store's backend again as a crash leaves it: as of the last
@@ -45,6 +45,7 @@ type logged struct {
 	index, term uint64
 	reqs        []proto.Message
 	results     []kvcore.Result
+	confState   *raftpb.ConfState // of the members after a change of the configuration; nil for ordinary entries
 }
 
 // watch is a cursor and what it has shown.
@@ -99,6 +100,9 @@ type expected struct {
 
 // generate draws the next entry and applies it to the model.
 func (r *Run) generate(g *Generator) expected {
+	if r.random.IntN(50) == 0 {
+		return r.generateChange(g)
+	}
 	e := expected{logged: logged{index: uint64(len(r.log) + 1), term: g.Term}}
 	for range r.random.IntN(6) {
 		req := g.Command()
@@ -111,7 +115,7 @@ func (r *Run) generate(g *Generator) expected {
 func (r *Run) entry(g *Generator) (size int, err error) {
 	revision, compact := r.Model.Revision, r.Model.Compact
 	e := r.generate(g)
-	e.results = r.Store.Apply(e.index, e.term, e.reqs)
+	e.results = e.apply(r.Store)
 	for i, got := range e.results {
 		if r.Tamper != nil && got.Err == nil {
 			r.Tamper(got.Response)
@@ -121,7 +125,7 @@ func (r *Run) entry(g *Generator) (size int, err error) {
 				i, e.index, revision, compact, e.reqs[i], e.reqs[i], err)
 		}
 	}
-	r.Twin.Apply(e.index, e.term, e.reqs)
+	e.apply(r.Twin)
 	r.log = append(r.log, e.logged)
 	return len(e.reqs), nil
 }
@@ -215,14 +219,7 @@ func (r *Run) compareState() error {
 	if got := r.Store.Leases().List(); !slices.Equal(got, ids) {
 		return fmt.Errorf("leases %v, want %v", got, ids)
 	}
-	var members []*coordpb.Member
-	for _, id := range slices.Sorted(maps.Keys(r.Model.Members)) {
-		members = append(members, r.Model.Members[id])
-	}
-	if got := r.Store.Members(); !slices.EqualFunc(got, members, func(a, b *coordpb.Member) bool { return proto.Equal(a, b) }) {
-		return fmt.Errorf("members %v, want %v", got, members)
-	}
-	return nil
+	return r.compareMembers()
 }
 
 func (r *Run) compareHash(rev int64) error {
@@ -323,7 +320,7 @@ func (r *Run) restart() error {
 func (r *Run) replay() error {
 	applied, _ := r.Store.Applied()
 	for _, e := range r.log[applied:] {
-		for i, got := range r.Store.Apply(e.index, e.term, e.reqs) {
+		for i, got := range e.apply(r.Store) {
 			if err := Compare(got, e.results[i]); err != nil {
 				return fmt.Errorf("entry %d again, command %d: %w", e.index, i, err)
 			}
@@ -336,7 +333,7 @@ func (r *Run) replay() error {
 // instead, while cursors are open.
 func (r *Run) install(g *Generator) error {
 	missed := r.generate(g)
-	missed.results = r.Twin.Apply(missed.index, missed.term, missed.reqs)
+	missed.results = missed.apply(r.Twin)
 	r.log = append(r.log, missed.logged)
 	if _, err := r.Twin.Flush(); err != nil {
 		return err

@@ -65,6 +65,11 @@ func TestComparisonComplains(t *testing.T) {
 				r.Succeeded = !r.Succeeded
 			}
 		},
+		"member missing after a change": func(m proto.Message) {
+			if r, ok := m.(*pb.MemberAddResponse); ok {
+				r.Members = r.Members[1:]
+			}
+		},
 		"key missing in a range": func(m proto.Message) {
 			if r, ok := m.(*pb.RangeResponse); ok && len(r.Kvs) > 0 {
 				r.Kvs = r.Kvs[1:]

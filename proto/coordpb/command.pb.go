@@ -753,8 +753,11 @@ func (*MemberPublishResponse) Descriptor() ([]byte, []int) {
 
 // MemberAddRequest adds a member, whose id its proposer has chosen.
 type MemberAddRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Member *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// max_learners is how many learners there may be with it, as its proposer is
+	// configured; 0 for no bound. In the log, so that all members decide alike.
+	MaxLearners   uint32 `protobuf:"varint,2,opt,name=max_learners,json=maxLearners,proto3" json:"max_learners,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -794,6 +797,13 @@ func (x *MemberAddRequest) GetMember() *Member {
 		return x.Member
 	}
 	return nil
+}
+
+func (x *MemberAddRequest) GetMaxLearners() uint32 {
+	if x != nil {
+		return x.MaxLearners
+	}
+	return 0
 }
 
 var File_coordpb_command_proto protoreflect.FileDescriptor
@@ -837,9 +847,10 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
 	"\vclient_urls\x18\x03 \x03(\tR\n" +
 	"clientUrls\"\x17\n" +
-	"\x15MemberPublishResponse\";\n" +
+	"\x15MemberPublishResponse\"^\n" +
 	"\x10MemberAddRequest\x12'\n" +
-	"\x06member\x18\x01 \x01(\v2\x0f.coordpb.MemberR\x06member*\xa2\x05\n" +
+	"\x06member\x18\x01 \x01(\v2\x0f.coordpb.MemberR\x06member\x12!\n" +
+	"\fmax_learners\x18\x02 \x01(\rR\vmaxLearners*\xa2\x05\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_PUT\x10\x01\x12\x15\n" +

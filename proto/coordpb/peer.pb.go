@@ -280,6 +280,183 @@ func (x *HasRunResponse) GetHasRun() bool {
 	return false
 }
 
+type MembersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersRequest) Reset() {
+	*x = MembersRequest{}
+	mi := &file_coordpb_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersRequest) ProtoMessage() {}
+
+func (x *MembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
+func (*MembersRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{6}
+}
+
+type MembersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     uint64                 `protobuf:"varint,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Members       []*Member              `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersResponse) Reset() {
+	*x = MembersResponse{}
+	mi := &file_coordpb_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersResponse) ProtoMessage() {}
+
+func (x *MembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
+func (*MembersResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *MembersResponse) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *MembersResponse) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type MemberPromoteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberPromoteRequest) Reset() {
+	*x = MemberPromoteRequest{}
+	mi := &file_coordpb_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberPromoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberPromoteRequest) ProtoMessage() {}
+
+func (x *MemberPromoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberPromoteRequest.ProtoReflect.Descriptor instead.
+func (*MemberPromoteRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MemberPromoteRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type MemberPromoteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// members are all that there are then.
+	Members       []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberPromoteResponse) Reset() {
+	*x = MemberPromoteResponse{}
+	mi := &file_coordpb_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberPromoteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberPromoteResponse) ProtoMessage() {}
+
+func (x *MemberPromoteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberPromoteResponse.ProtoReflect.Descriptor instead.
+func (*MemberPromoteResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MemberPromoteResponse) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
 type LeaseRenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -289,7 +466,7 @@ type LeaseRenewRequest struct {
 
 func (x *LeaseRenewRequest) Reset() {
 	*x = LeaseRenewRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[6]
+	mi := &file_coordpb_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +478,7 @@ func (x *LeaseRenewRequest) String() string {
 func (*LeaseRenewRequest) ProtoMessage() {}
 
 func (x *LeaseRenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[6]
+	mi := &file_coordpb_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +491,7 @@ func (x *LeaseRenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRenewRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{6}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LeaseRenewRequest) GetId() int64 {
@@ -334,7 +511,7 @@ type LeaseRenewResponse struct {
 
 func (x *LeaseRenewResponse) Reset() {
 	*x = LeaseRenewResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[7]
+	mi := &file_coordpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +523,7 @@ func (x *LeaseRenewResponse) String() string {
 func (*LeaseRenewResponse) ProtoMessage() {}
 
 func (x *LeaseRenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[7]
+	mi := &file_coordpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +536,7 @@ func (x *LeaseRenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewResponse.ProtoReflect.Descriptor instead.
 func (*LeaseRenewResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LeaseRenewResponse) GetTtlSeconds() int64 {
@@ -378,7 +555,7 @@ type LeaseTimeToLiveRequest struct {
 
 func (x *LeaseTimeToLiveRequest) Reset() {
 	*x = LeaseTimeToLiveRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[8]
+	mi := &file_coordpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +567,7 @@ func (x *LeaseTimeToLiveRequest) String() string {
 func (*LeaseTimeToLiveRequest) ProtoMessage() {}
 
 func (x *LeaseTimeToLiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[8]
+	mi := &file_coordpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +580,7 @@ func (x *LeaseTimeToLiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTimeToLiveRequest.ProtoReflect.Descriptor instead.
 func (*LeaseTimeToLiveRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{8}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LeaseTimeToLiveRequest) GetId() int64 {
@@ -424,7 +601,7 @@ type LeaseTimeToLiveResponse struct {
 
 func (x *LeaseTimeToLiveResponse) Reset() {
 	*x = LeaseTimeToLiveResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[9]
+	mi := &file_coordpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +613,7 @@ func (x *LeaseTimeToLiveResponse) String() string {
 func (*LeaseTimeToLiveResponse) ProtoMessage() {}
 
 func (x *LeaseTimeToLiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[9]
+	mi := &file_coordpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +626,7 @@ func (x *LeaseTimeToLiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTimeToLiveResponse.ProtoReflect.Descriptor instead.
 func (*LeaseTimeToLiveResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{9}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LeaseTimeToLiveResponse) GetRemainingTtlSeconds() int64 {
@@ -470,7 +647,7 @@ var File_coordpb_peer_proto protoreflect.FileDescriptor
 
 const file_coordpb_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x12coordpb/peer.proto\x12\acoordpb\"*\n" +
+	"\x12coordpb/peer.proto\x12\acoordpb\x1a\x15coordpb/command.proto\"*\n" +
 	"\fMessageBatch\x12\x1a\n" +
 	"\bmessages\x18\x01 \x03(\fR\bmessages\"\r\n" +
 	"\vMessagesEnd\"U\n" +
@@ -481,7 +658,16 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\x11SnapshotInstalled\"\x0f\n" +
 	"\rHasRunRequest\")\n" +
 	"\x0eHasRunResponse\x12\x17\n" +
-	"\ahas_run\x18\x01 \x01(\bR\x06hasRun\"#\n" +
+	"\ahas_run\x18\x01 \x01(\bR\x06hasRun\"\x10\n" +
+	"\x0eMembersRequest\"[\n" +
+	"\x0fMembersResponse\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12)\n" +
+	"\amembers\x18\x02 \x03(\v2\x0f.coordpb.MemberR\amembers\"&\n" +
+	"\x14MemberPromoteRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"B\n" +
+	"\x15MemberPromoteResponse\x12)\n" +
+	"\amembers\x18\x01 \x03(\v2\x0f.coordpb.MemberR\amembers\"#\n" +
 	"\x11LeaseRenewRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"5\n" +
 	"\x12LeaseRenewResponse\x12\x1f\n" +
@@ -491,11 +677,13 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"}\n" +
 	"\x17LeaseTimeToLiveResponse\x122\n" +
 	"\x15remaining_ttl_seconds\x18\x01 \x01(\x03R\x13remainingTtlSeconds\x12.\n" +
-	"\x13granted_ttl_seconds\x18\x02 \x01(\x03R\x11grantedTtlSeconds2\xe2\x02\n" +
+	"\x13granted_ttl_seconds\x18\x02 \x01(\x03R\x11grantedTtlSeconds2\xf0\x03\n" +
 	"\x04Peer\x129\n" +
 	"\bMessages\x12\x15.coordpb.MessageBatch\x1a\x14.coordpb.MessagesEnd(\x01\x12G\n" +
 	"\x0fInstallSnapshot\x12\x16.coordpb.SnapshotChunk\x1a\x1a.coordpb.SnapshotInstalled(\x01\x129\n" +
-	"\x06HasRun\x12\x16.coordpb.HasRunRequest\x1a\x17.coordpb.HasRunResponse\x12E\n" +
+	"\x06HasRun\x12\x16.coordpb.HasRunRequest\x1a\x17.coordpb.HasRunResponse\x12<\n" +
+	"\aMembers\x12\x17.coordpb.MembersRequest\x1a\x18.coordpb.MembersResponse\x12N\n" +
+	"\rMemberPromote\x12\x1d.coordpb.MemberPromoteRequest\x1a\x1e.coordpb.MemberPromoteResponse\x12E\n" +
 	"\n" +
 	"LeaseRenew\x12\x1a.coordpb.LeaseRenewRequest\x1a\x1b.coordpb.LeaseRenewResponse\x12T\n" +
 	"\x0fLeaseTimeToLive\x12\x1f.coordpb.LeaseTimeToLiveRequest\x1a .coordpb.LeaseTimeToLiveResponseB(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
@@ -512,7 +700,7 @@ func file_coordpb_peer_proto_rawDescGZIP() []byte {
 	return file_coordpb_peer_proto_rawDescData
 }
 
-var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_coordpb_peer_proto_goTypes = []any{
 	(*MessageBatch)(nil),            // 0: coordpb.MessageBatch
 	(*MessagesEnd)(nil),             // 1: coordpb.MessagesEnd
@@ -520,27 +708,38 @@ var file_coordpb_peer_proto_goTypes = []any{
 	(*SnapshotInstalled)(nil),       // 3: coordpb.SnapshotInstalled
 	(*HasRunRequest)(nil),           // 4: coordpb.HasRunRequest
 	(*HasRunResponse)(nil),          // 5: coordpb.HasRunResponse
-	(*LeaseRenewRequest)(nil),       // 6: coordpb.LeaseRenewRequest
-	(*LeaseRenewResponse)(nil),      // 7: coordpb.LeaseRenewResponse
-	(*LeaseTimeToLiveRequest)(nil),  // 8: coordpb.LeaseTimeToLiveRequest
-	(*LeaseTimeToLiveResponse)(nil), // 9: coordpb.LeaseTimeToLiveResponse
+	(*MembersRequest)(nil),          // 6: coordpb.MembersRequest
+	(*MembersResponse)(nil),         // 7: coordpb.MembersResponse
+	(*MemberPromoteRequest)(nil),    // 8: coordpb.MemberPromoteRequest
+	(*MemberPromoteResponse)(nil),   // 9: coordpb.MemberPromoteResponse
+	(*LeaseRenewRequest)(nil),       // 10: coordpb.LeaseRenewRequest
+	(*LeaseRenewResponse)(nil),      // 11: coordpb.LeaseRenewResponse
+	(*LeaseTimeToLiveRequest)(nil),  // 12: coordpb.LeaseTimeToLiveRequest
+	(*LeaseTimeToLiveResponse)(nil), // 13: coordpb.LeaseTimeToLiveResponse
+	(*Member)(nil),                  // 14: coordpb.Member
 }
 var file_coordpb_peer_proto_depIdxs = []int32{
-	0, // 0: coordpb.Peer.Messages:input_type -> coordpb.MessageBatch
-	2, // 1: coordpb.Peer.InstallSnapshot:input_type -> coordpb.SnapshotChunk
-	4, // 2: coordpb.Peer.HasRun:input_type -> coordpb.HasRunRequest
-	6, // 3: coordpb.Peer.LeaseRenew:input_type -> coordpb.LeaseRenewRequest
-	8, // 4: coordpb.Peer.LeaseTimeToLive:input_type -> coordpb.LeaseTimeToLiveRequest
-	1, // 5: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
-	3, // 6: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
-	5, // 7: coordpb.Peer.HasRun:output_type -> coordpb.HasRunResponse
-	7, // 8: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
-	9, // 9: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
-	5, // [5:10] is the sub-list for method output_type
-	0, // [0:5] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	14, // 0: coordpb.MembersResponse.members:type_name -> coordpb.Member
+	14, // 1: coordpb.MemberPromoteResponse.members:type_name -> coordpb.Member
+	0,  // 2: coordpb.Peer.Messages:input_type -> coordpb.MessageBatch
+	2,  // 3: coordpb.Peer.InstallSnapshot:input_type -> coordpb.SnapshotChunk
+	4,  // 4: coordpb.Peer.HasRun:input_type -> coordpb.HasRunRequest
+	6,  // 5: coordpb.Peer.Members:input_type -> coordpb.MembersRequest
+	8,  // 6: coordpb.Peer.MemberPromote:input_type -> coordpb.MemberPromoteRequest
+	10, // 7: coordpb.Peer.LeaseRenew:input_type -> coordpb.LeaseRenewRequest
+	12, // 8: coordpb.Peer.LeaseTimeToLive:input_type -> coordpb.LeaseTimeToLiveRequest
+	1,  // 9: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
+	3,  // 10: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
+	5,  // 11: coordpb.Peer.HasRun:output_type -> coordpb.HasRunResponse
+	7,  // 12: coordpb.Peer.Members:output_type -> coordpb.MembersResponse
+	9,  // 13: coordpb.Peer.MemberPromote:output_type -> coordpb.MemberPromoteResponse
+	11, // 14: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
+	13, // 15: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
+	9,  // [9:16] is the sub-list for method output_type
+	2,  // [2:9] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_coordpb_peer_proto_init() }
@@ -548,13 +747,14 @@ func file_coordpb_peer_proto_init() {
 	if File_coordpb_peer_proto != nil {
 		return
 	}
+	file_coordpb_command_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordpb_peer_proto_rawDesc), len(file_coordpb_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

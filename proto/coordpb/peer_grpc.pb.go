@@ -22,6 +22,8 @@ const (
 	Peer_Messages_FullMethodName        = "/coordpb.Peer/Messages"
 	Peer_InstallSnapshot_FullMethodName = "/coordpb.Peer/InstallSnapshot"
 	Peer_HasRun_FullMethodName          = "/coordpb.Peer/HasRun"
+	Peer_Members_FullMethodName         = "/coordpb.Peer/Members"
+	Peer_MemberPromote_FullMethodName   = "/coordpb.Peer/MemberPromote"
 	Peer_LeaseRenew_FullMethodName      = "/coordpb.Peer/LeaseRenew"
 	Peer_LeaseTimeToLive_FullMethodName = "/coordpb.Peer/LeaseTimeToLive"
 )
@@ -30,9 +32,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Peer is what members say to each other. Every call carries the metadata keys
-// coordd-cluster-id, coordd-from and coordd-to (hexadecimal), checked by the
-// receiver.
+// Peer is what members say to each other. Every call but Members carries the
+// metadata keys coordd-cluster-id, coordd-from and coordd-to (hexadecimal),
+// checked by the receiver. Who was removed is refused with PERMISSION_DENIED.
 type PeerClient interface {
 	// Messages carries raft messages from one member to another, in order, for
 	// as long as the stream lives. The receiver answers only when it ends.
@@ -43,6 +45,12 @@ type PeerClient interface {
 	// HasRun says whether the caller has run in this cluster before: a member
 	// without data asks, and must not begin anew if it has.
 	HasRun(ctx context.Context, in *HasRunRequest, opts ...grpc.CallOption) (*HasRunResponse, error)
+	// Members tells who asks which cluster this is and who is in it: a member
+	// that joins knows no more than addresses.
+	Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error)
+	// MemberPromote makes a learner a voter, on the leader, for a follower that
+	// was asked: the leader alone knows how far the learner is.
+	MemberPromote(ctx context.Context, in *MemberPromoteRequest, opts ...grpc.CallOption) (*MemberPromoteResponse, error)
 	// LeaseRenew renews a lease on the leader, for a follower that was asked.
 	LeaseRenew(ctx context.Context, in *LeaseRenewRequest, opts ...grpc.CallOption) (*LeaseRenewResponse, error)
 	// LeaseTimeToLive asks the leader for the time a lease has left.
@@ -93,6 +101,26 @@ func (c *peerClient) HasRun(ctx context.Context, in *HasRunRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *peerClient) Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MembersResponse)
+	err := c.cc.Invoke(ctx, Peer_Members_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) MemberPromote(ctx context.Context, in *MemberPromoteRequest, opts ...grpc.CallOption) (*MemberPromoteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MemberPromoteResponse)
+	err := c.cc.Invoke(ctx, Peer_MemberPromote_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerClient) LeaseRenew(ctx context.Context, in *LeaseRenewRequest, opts ...grpc.CallOption) (*LeaseRenewResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(LeaseRenewResponse)
@@ -117,9 +145,9 @@ func (c *peerClient) LeaseTimeToLive(ctx context.Context, in *LeaseTimeToLiveReq
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
 //
-// Peer is what members say to each other. Every call carries the metadata keys
-// coordd-cluster-id, coordd-from and coordd-to (hexadecimal), checked by the
-// receiver.
+// Peer is what members say to each other. Every call but Members carries the
+// metadata keys coordd-cluster-id, coordd-from and coordd-to (hexadecimal),
+// checked by the receiver. Who was removed is refused with PERMISSION_DENIED.
 type PeerServer interface {
 	// Messages carries raft messages from one member to another, in order, for
 	// as long as the stream lives. The receiver answers only when it ends.
@@ -130,6 +158,12 @@ type PeerServer interface {
 	// HasRun says whether the caller has run in this cluster before: a member
 	// without data asks, and must not begin anew if it has.
 	HasRun(context.Context, *HasRunRequest) (*HasRunResponse, error)
+	// Members tells who asks which cluster this is and who is in it: a member
+	// that joins knows no more than addresses.
+	Members(context.Context, *MembersRequest) (*MembersResponse, error)
+	// MemberPromote makes a learner a voter, on the leader, for a follower that
+	// was asked: the leader alone knows how far the learner is.
+	MemberPromote(context.Context, *MemberPromoteRequest) (*MemberPromoteResponse, error)
 	// LeaseRenew renews a lease on the leader, for a follower that was asked.
 	LeaseRenew(context.Context, *LeaseRenewRequest) (*LeaseRenewResponse, error)
 	// LeaseTimeToLive asks the leader for the time a lease has left.
@@ -152,6 +186,12 @@ func (UnimplementedPeerServer) InstallSnapshot(grpc.ClientStreamingServer[Snapsh
 }
 func (UnimplementedPeerServer) HasRun(context.Context, *HasRunRequest) (*HasRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HasRun not implemented")
+}
+func (UnimplementedPeerServer) Members(context.Context, *MembersRequest) (*MembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Members not implemented")
+}
+func (UnimplementedPeerServer) MemberPromote(context.Context, *MemberPromoteRequest) (*MemberPromoteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MemberPromote not implemented")
 }
 func (UnimplementedPeerServer) LeaseRenew(context.Context, *LeaseRenewRequest) (*LeaseRenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LeaseRenew not implemented")
@@ -212,6 +252,42 @@ func _Peer_HasRun_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Members_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Members(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Members_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Members(ctx, req.(*MembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_MemberPromote_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MemberPromoteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).MemberPromote(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_MemberPromote_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).MemberPromote(ctx, req.(*MemberPromoteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Peer_LeaseRenew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(LeaseRenewRequest)
 	if err := dec(in); err != nil {
@@ -258,6 +334,14 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "HasRun",
 			Handler:    _Peer_HasRun_Handler,
+		},
+		{
+			MethodName: "Members",
+			Handler:    _Peer_Members_Handler,
+		},
+		{
+			MethodName: "MemberPromote",
+			Handler:    _Peer_MemberPromote_Handler,
 		},
 		{
 			MethodName: "LeaseRenew",
