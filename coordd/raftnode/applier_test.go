@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/proto/coordpb"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -68,6 +70,8 @@ type deaf struct {
 
 func (d deaf) Unflushed() int { return 0 }
 
+func (d deaf) CheckMembership(uint64, proto.Message) error { return nil }
+
 func (d deaf) Apply(index, _ uint64, _ []proto.Message) []kvcore.Result {
 	d.t.Errorf("entry %d is applied without the change of the configuration before it", index)
 	return nil
@@ -79,8 +83,20 @@ func TestStopEndsApplyingAtConfChange(t *testing.T) {
 	n := &Node{cfg: Config{StateMachine: deaf{t: t}}, wake: make(chan struct{}, 1), reads: newReads()}
 	n.ctx, n.stop = context.WithCancel(t.Context())
 	n.stop()
-	err := n.applyMessage(&raftpb.Message{Entries: []*raftpb.Entry{
-		{Index: new(uint64(2)), Type: raftpb.EntryConfChangeV2.Enum()},
+	remove := &pb.MemberRemoveRequest{ID: 7}
+	change, err := confChange(remove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change.Context, err = coordpb.AppendBatch(nil, 1, 1, []proto.Message{remove}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := proto.Marshal(change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = n.applyMessage(&raftpb.Message{Entries: []*raftpb.Entry{
+		{Index: new(uint64(2)), Type: raftpb.EntryConfChange.Enum(), Data: data},
 		{Index: new(uint64(3))},
 	}})
 	if !errors.Is(err, ErrStopped) || n.applied.Load() != 0 {

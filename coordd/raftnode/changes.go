@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 	// retryChangeTicks is after how many ticks a change that is not applied is
 	// proposed again.
 	retryChangeTicks = 2
+	// neverProposed is the term of a change that no leader has been given yet.
+	neverProposed = math.MaxUint64
 )
 
 var errNoChange = errors.New("raftnode: request does not change the configuration")
@@ -84,8 +87,7 @@ func (p *proposals) addChange(c *call, change *raftpb.ConfChange) (err error) {
 	if change.Context, err = coordpb.AppendBatch(nil, p.origin, p.sequence, []proto.Message{c.req}); err != nil {
 		return err
 	}
-	b := &batch{sequence: p.sequence, calls: []*call{c}, change: change, age: retryChangeTicks}
-	b.term = ^uint64(0) // no leader has been lost with it yet
+	b := &batch{sequence: p.sequence, term: neverProposed, calls: []*call{c}, change: change, age: retryChangeTicks}
 	p.proposed[b.sequence] = b
 	p.changes = append(p.changes, b)
 	return nil

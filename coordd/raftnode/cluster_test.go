@@ -2,9 +2,9 @@ package raftnode_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -26,17 +26,19 @@ type machine struct {
 	mu      sync.Mutex
 	now     machineState
 	flushed machineState
+	history map[uint64]machineState // all that was ever flushed, by index
 }
 
 type machineState struct {
 	keys        []string
 	index, term uint64
 	conf        *raftpb.ConfState
+	removed     []uint64 // members
 }
 
 func newMachine(voters ...uint64) *machine {
 	start := machineState{index: 1, term: 1, conf: &raftpb.ConfState{Voters: voters}}
-	return &machine{now: start, flushed: start}
+	return &machine{now: start, flushed: start, history: map[uint64]machineState{}}
 }
 
 func (m *machine) Apply(index, term uint64, reqs []proto.Message) []kvcore.Result {
@@ -57,17 +59,11 @@ func (m *machine) Apply(index, term uint64, reqs []proto.Message) []kvcore.Resul
 	return results
 }
 
-func (m *machine) ApplyConfState(index, term uint64, cs *raftpb.ConfState) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.now.index, m.now.term, m.now.conf = index, term, cs
-}
-
 func (m *machine) state() machineState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.now
-	s.keys = slices.Clone(s.keys)
+	s.keys, s.removed = slices.Clone(s.keys), slices.Clone(s.removed)
 	return s
 }
 
@@ -81,6 +77,7 @@ func (m *machine) Flush() (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.flushed = s
+	m.history[s.index] = s
 	return s.index, nil
 }
 
@@ -120,16 +117,7 @@ func newNetwork(t *testing.T, size int) *network {
 		voters = append(voters, id+1)
 	}
 	for _, id := range voters {
-		m := &member{id: id, fs: disk.NewMemory(), machine: newMachine(voters...)}
-		n.members[id] = m
-		position := wal.Position{Index: 1, Term: 1}
-		log, err := wal.Create(m.fs, "wal", nil, position, &raftpb.HardState{Term: &position.Term, Vote: new(uint64(0)), Commit: &position.Index})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := log.Close(); err != nil {
-			t.Fatal(err)
-		}
+		n.members[id] = newMember(t, id, newMachine(voters...), wal.Position{Index: 1, Term: 1})
 	}
 	for _, m := range n.members {
 		n.start(m)
@@ -142,6 +130,33 @@ func newNetwork(t *testing.T, size int) *network {
 	return n
 }
 
+// newMember makes a member's log, which begins behind a position.
+func newMember(t *testing.T, id uint64, machine *machine, first wal.Position) *member {
+	t.Helper()
+	m := &member{id: id, fs: disk.NewMemory(), machine: machine}
+	log, err := wal.Create(m.fs, "wal", nil, first, &raftpb.HardState{Term: &first.Term, Vote: new(uint64(0)), Commit: &first.Index})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// join runs a member that knows nothing yet.
+func (n *network) join(id uint64) *member {
+	n.t.Helper()
+	machine := newMachine()
+	machine.now, machine.flushed = machineState{}, machineState{}
+	m := newMember(n.t, id, machine, wal.Position{})
+	n.mu.Lock()
+	n.members[id] = m
+	n.mu.Unlock()
+	n.start(m)
+	return m
+}
+
 // start runs a member on what its disk holds.
 func (n *network) start(m *member) {
 	n.t.Helper()
@@ -151,7 +166,7 @@ func (n *network) start(m *member) {
 	}
 	m.log, m.fatal = log, make(chan error, 1)
 	node, err := raftnode.Start(raftnode.Config{
-		ID: m.id, Tick: 10 * time.Millisecond, HeartbeatTicks: 1, ElectionTicks: 10,
+		ID: m.id, Tick: 10 * time.Millisecond, HeartbeatTicks: 1, ElectionTicks: 10, PreVote: true,
 		RequestTimeout: time.Second, CatchUpBytes: 1 << 20, CatchUpEntries: 10,
 		Log: log, Recovered: recovered, StateMachine: m.machine, Transport: link{n, m.id},
 		InstallSnapshot: func(meta *raftpb.SnapshotMetadata) error { return n.install(m, meta) },
@@ -178,28 +193,31 @@ func (n *network) stop(m *member) {
 	m.log.Close() // a member that failed has failed its log before
 }
 
-// install copies the flushed state of any member that has it.
+// install copies the state that any member has flushed at the index asked for.
 func (n *network) install(to *member, meta *raftpb.SnapshotMetadata) error {
 	if n.installing != nil {
 		n.installing()
 	}
-	for _, m := range n.members {
+	for _, m := range n.all() {
 		m.machine.mu.Lock()
-		s := m.machine.flushed
+		s, ok := m.machine.history[meta.GetIndex()]
 		m.machine.mu.Unlock()
-		if s.index >= meta.GetIndex() && m != to {
-			// Cut to the index asked for: keys come one an entry in this test.
-			to.machine.mu.Lock()
-			defer to.machine.mu.Unlock()
-			to.machine.now = machineState{keys: slices.Clone(s.keys), index: s.index, term: s.term, conf: s.conf}
-			if s.index != meta.GetIndex() {
-				return fmt.Errorf("snapshot of entry %d is gone", meta.GetIndex())
-			}
-			to.machine.flushed = to.machine.now
-			return nil
+		if !ok || m == to {
+			continue
 		}
+		to.machine.mu.Lock()
+		defer to.machine.mu.Unlock()
+		s.keys, s.removed = slices.Clone(s.keys), slices.Clone(s.removed)
+		to.machine.now, to.machine.flushed = s, s
+		return nil
 	}
-	return errors.New("nobody has the snapshot")
+	return fmt.Errorf("nobody has the snapshot of entry %d", meta.GetIndex())
+}
+
+func (n *network) all() []*member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.members))
 }
 
 func (n *network) setCut(id uint64, cut bool) {

@@ -197,7 +197,11 @@ func (p *proposals) expire(deadline time.Time, reason error) {
 		// The youngest call decides: its batch is looked for until then.
 		if b.calls[len(b.calls)-1].since.Before(deadline) {
 			delete(p.proposed, sequence)
-			answer(b.calls, ErrTimeout)
+			if b.term == neverProposed {
+				answer(b.calls, reason)
+			} else {
+				answer(b.calls, ErrTimeout)
+			}
 		}
 	}
 }

@@ -105,6 +105,7 @@ func (r *rig) startNode(t *testing.T, voters []uint64) {
 		Tick:            10 * time.Millisecond,
 		HeartbeatTicks:  1,
 		ElectionTicks:   10,
+		PreVote:         true,
 		RequestTimeout:  5 * time.Second,
 		CatchUpBytes:    1 << 20,
 		CatchUpEntries:  1000,
