@@ -44,6 +44,10 @@ func (s *Server) serveClients() {
 			Now:                  time.Now,
 			LeaseRenew:           s.transport.LeaseRenew,
 			LeaseTimeToLive:      s.transport.LeaseTimeToLive,
+			StrictReconfigCheck:  s.cfg.StrictReconfigCheck,
+			MaxLearners:          s.cfg.MaxLearners,
+			ActiveSince:          s.transport.ActiveSince,
+			MemberPromote:        s.transport.MemberPromote,
 			Logger:               s.log,
 		}),
 		http: &http.Server{

@@ -167,6 +167,9 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
+	if c.InitialClusterState != "new" && c.InitialClusterState != "existing" {
+		return fmt.Errorf("%w: --initial-cluster-state %q: give new, or existing to join the cluster of --initial-cluster", ErrConfig, c.InitialClusterState)
+	}
 	return c.validateNumbers()
 }
 
@@ -205,6 +208,7 @@ func (c *Config) validateNumbers() error {
 		{"heartbeat-interval", c.HeartbeatInterval.Milliseconds(), 10, 10_000, "milliseconds"},
 		{"election-timeout", c.ElectionTimeout.Milliseconds(), 5 * c.HeartbeatInterval.Milliseconds(), 50_000, "milliseconds, at least five heartbeats"},
 		{"snapshot-catchup-entries", int64(min(c.SnapshotCatchupEntries, math.MaxInt64)), 1, 1_000_000, "entries"},
+		{"max-learners", int64(c.MaxLearners), 1, math.MaxInt32, "members"},
 		{"max-txn-ops", int64(c.MaxTxnOps), 1, 1 << 20, "operations"},
 		{"max-request-bytes", int64(c.MaxRequestBytes), 1 << 10, 64 << 20, "bytes"},
 		{"max-concurrent-streams", int64(c.MaxConcurrentStreams), 1, math.MaxUint32, "streams"},

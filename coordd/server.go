@@ -5,7 +5,6 @@ package coordd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -75,6 +74,9 @@ func (s *Server) start() (err error) {
 	if s.storage, err = openStorage(&s.cfg); err != nil {
 		return err
 	}
+	if s.cfg.ForceNewCluster {
+		s.log.Warn("this member goes on alone as told: leave --force-new-cluster out from now on, and add other members anew")
+	}
 	if torn := s.storage.recovered.TornBytes; torn > 0 {
 		s.log.Warn("the log ended in a write that was never acknowledged; it was cut off", "bytes", torn)
 	}
@@ -85,18 +87,12 @@ func (s *Server) start() (err error) {
 		OpenSnapshot:      s.openSnapshot,
 		ReportUnreachable: func(id uint64) { s.node.ReportUnreachable(id) },
 		ReportSnapshot:    func(id uint64, ok bool) { s.node.ReportSnapshot(id, ok) },
+		Removed:           func() { s.failWith(removedError(&s.cfg, s.storage.memberID)) },
 	})
 	if err := s.startNode(); err != nil {
 		return err
 	}
-	for _, m := range s.storage.store.Members() {
-		if m.Id == s.storage.memberID {
-			continue
-		}
-		if err := s.transport.Add(m.Id, m.PeerUrls); err != nil {
-			return fmt.Errorf("coordd: %w", err)
-		}
-	}
+	s.running.Go(s.followMembers)
 	expirer := &expire.Driver{Node: s.node, Leases: s.storage.store.Leases(), Now: time.Now, Logger: s.log}
 	s.running.Go(func() { expirer.Run(s.ctx) })
 	s.servePeers()
@@ -112,6 +108,7 @@ func (s *Server) startNode() (err error) {
 		Tick:            tick,
 		HeartbeatTicks:  1,
 		ElectionTicks:   int(s.cfg.ElectionTimeout / tick),
+		PreVote:         s.cfg.PreVote,
 		RequestTimeout:  requestTimeout(&s.cfg),
 		CatchUpBytes:    catchUpBytes,
 		CatchUpEntries:  s.cfg.SnapshotCatchupEntries,
@@ -131,6 +128,10 @@ func requestTimeout(cfg *Config) time.Duration { return 5*time.Second + 2*cfg.El
 
 func (s *Server) servePeers() {
 	leases := rpc.LeaderLeases{Node: s.node, Table: s.storage.store.Leases(), Now: time.Now}
+	reconfiguration := rpc.Reconfiguration{
+		Node: s.node, Store: s.storage.store, Self: s.storage.memberID,
+		Strict: s.cfg.StrictReconfigCheck, ActiveSince: s.transport.ActiveSince, Now: time.Now,
+	}
 	// A store that is being received must not touch the directory after Stop.
 	s.peers = grpc.NewServer(append(peer.ServerOptions(), grpc.WaitForHandlers(true))...)
 	coordpb.RegisterPeerServer(s.peers, peer.NewServer(peer.ServerConfig{
@@ -140,6 +141,9 @@ func (s *Server) servePeers() {
 		Step:            s.node.Step,
 		Snapshots:       s.storage.snaps,
 		HasRun:          s.hasRun,
+		Members:         s.storage.store.Members,
+		Removed:         s.storage.store.Removed,
+		MemberPromote:   reconfiguration.PromoteForPeer,
 		LeaseRenew:      leases.Renew,
 		LeaseTimeToLive: leases.TimeToLive,
 	}))
@@ -250,9 +254,11 @@ func (s *Server) failWith(err error) {
 	})
 }
 
-// Stop ends the member and returns when nothing of it is left: what was
+// Stop moves leadership to another member, if this one leads, ends the member
+// and returns when nothing of it is left: what was
 // acknowledged is durable before, what was not applied is replayed at the next start.
 func (s *Server) Stop() {
+	s.handOver()
 	s.stop()
 	if s.clients != nil {
 		s.clients.stop(stopTimeout)

@@ -80,25 +80,27 @@ func openStorage(cfg *Config) (opened *storage, err error) {
 	if err := s.recover(cfg); err != nil {
 		return nil, err
 	}
+	if exists && cfg.ForceNewCluster {
+		return s, s.force(cfg)
+	}
 	return s, s.checkOwner(cfg)
 }
 
 // checkOwner refuses the data of another member: two processes must never vote
-// as one, and a copied directory is the way to that.
+// as one, and a copied directory is the way to that. Peer URLs may differ: they
+// can be changed while a member is down.
 func (s *storage) checkOwner(cfg *Config) error {
+	if s.store.Removed(s.memberID) {
+		return removedError(cfg, s.memberID)
+	}
 	members := s.store.Members()
 	i := slices.IndexFunc(members, func(m *coordpb.Member) bool { return m.Id == s.memberID })
 	if i < 0 {
 		return fmt.Errorf("coordd: the store in %s has no record of its own member %x", cfg.snapDir(), s.memberID)
 	}
-	own := members[i]
-	urls, err := member.Normalize(cfg.InitialAdvertisePeerURLs)
-	if err != nil {
-		return fmt.Errorf("%w: --initial-advertise-peer-urls: %w", ErrConfig, err)
-	}
-	if own.Name != cfg.Name || !slices.Equal(own.PeerUrls, urls) {
-		return fmt.Errorf("coordd: the data in %s are those of member %s at %s, the flags say %s at %s: give that member's flags, or another --data-dir",
-			cfg.dataDir(), own.Name, strings.Join(own.PeerUrls, ","), cfg.Name, strings.Join(urls, ","))
+	if own := members[i]; own.Name != "" && own.Name != cfg.Name {
+		return fmt.Errorf("coordd: the data in %s are those of member %s at %s, the flags say %s: give that member's flags, or another --data-dir",
+			cfg.dataDir(), own.Name, strings.Join(own.PeerUrls, ","), cfg.Name)
 	}
 	return nil
 }
@@ -106,6 +108,40 @@ func (s *storage) checkOwner(cfg *Config) error {
 // bootstrap makes a new member's store and log. The log comes last: only with
 // it the member exists, and a crash before it leaves a store that is made again.
 func (s *storage) bootstrap(cfg *Config) error {
+	if err := s.checkNoStore(cfg); err != nil {
+		return err
+	}
+	cluster, first, err := findCluster(cfg)
+	if err != nil {
+		return err
+	}
+	store, err := openStore(s.snaps.Store())
+	if err != nil {
+		return err
+	}
+	if first == (wal.Position{}) {
+		err = store.Join(cluster.Members)
+	} else {
+		err = store.Bootstrap(first.Term, first.Index, cluster.ConfState(), cluster.Members)
+	}
+	if err := errors.Join(err, store.Close()); err != nil {
+		return fmt.Errorf("coordd: make the store: %w", err)
+	}
+	log, err := wal.Create(s.fs, cfg.walDir(), encodeIdentity(cluster.ID, cluster.Self), first,
+		&raftpb.HardState{Term: &first.Term, Vote: new(raft.None), Commit: &first.Index})
+	if err != nil {
+		return err
+	}
+	return log.Close()
+}
+
+// findCluster returns the cluster of a new member and where its log begins: a
+// member of a new cluster derives both, one that joins asks, and begins with nothing.
+func findCluster(cfg *Config) (*member.Cluster, wal.Position, error) {
+	if cfg.InitialClusterState == "existing" {
+		cluster, err := askToJoin(cfg)
+		return cluster, wal.Position{}, err
+	}
 	cluster, err := member.Bootstrap(member.Config{
 		Name:                     cfg.Name,
 		InitialAdvertisePeerURLs: cfg.InitialAdvertisePeerURLs,
@@ -113,38 +149,40 @@ func (s *storage) bootstrap(cfg *Config) error {
 		Token:                    cfg.InitialClusterToken,
 	})
 	if err != nil {
-		return err
+		return nil, wal.Position{}, err
 	}
-	if err := checkNeverRun(cluster); err != nil {
-		return err
-	}
+	return cluster, bootstrapPosition, checkNeverRun(cfg, cluster)
+}
+
+// checkNoStore refuses a store with data but without a log, and clears away one
+// that a crash has left half made.
+func (s *storage) checkNoStore(cfg *Config) error {
 	store, err := openStore(s.snaps.Store())
 	if err != nil {
 		return err
 	}
-	if applied, _ := store.Applied(); applied > bootstrapPosition.Index {
-		return errors.Join(fmt.Errorf("coordd: there is a store with data in %s but no log in %s: bring the log's directory back, or give its place with --wal-dir; without its log a member has forgotten its votes and must not run", cfg.snapDir(), cfg.walDir()), store.Close())
-	}
-	if err := store.Bootstrap(bootstrapPosition.Term, bootstrapPosition.Index, cluster.ConfState(), cluster.Members); err != nil {
-		return errors.Join(fmt.Errorf("coordd: make the store: %w", err), store.Close())
-	}
+	applied, _ := store.Applied()
 	if err := store.Close(); err != nil {
-		return fmt.Errorf("coordd: make the store: %w", err)
+		return fmt.Errorf("coordd: close the store: %w", err)
 	}
-	log, err := wal.Create(s.fs, cfg.walDir(), encodeIdentity(cluster.ID, cluster.Self), bootstrapPosition,
-		&raftpb.HardState{Term: &bootstrapPosition.Term, Vote: new(raft.None), Commit: &bootstrapPosition.Index})
-	if err != nil {
-		return err
+	if applied > bootstrapPosition.Index {
+		return fmt.Errorf("coordd: there is a store with data in %s but no log in %s: bring the log's directory back, or give its place with --wal-dir; without its log a member has forgotten its votes and must not run", cfg.snapDir(), cfg.walDir())
 	}
-	return log.Close()
+	if err := s.fs.Remove(s.snaps.Store()); err != nil {
+		return fmt.Errorf("coordd: clear away a store that was never used: %w", err)
+	}
+	return nil
 }
 
 // checkNeverRun refuses to begin anew a member that the others remember: it has
 // forgotten what it acknowledged, and with its vote the cluster could too.
-func checkNeverRun(cluster *member.Cluster) error {
+func checkNeverRun(cfg *Config, cluster *member.Cluster) error {
 	ctx, cancel := context.WithTimeout(context.Background(), hasRunTimeout)
 	defer cancel()
 	witness, err := peer.HasRun(ctx, cluster.ID, cluster.Self, cluster.Members)
+	if errors.Is(err, peer.ErrRemoved) {
+		return removedError(cfg, cluster.Self)
+	}
 	if err != nil {
 		return err
 	}

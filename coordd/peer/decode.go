@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -81,6 +82,9 @@ func checkContent(m *raftpb.Message) error {
 		md := m.GetSnapshot().GetMetadata()
 		if md.GetIndex() == 0 || md.GetTerm() == 0 || md.GetTerm() > m.GetTerm() || len(md.GetConfState().GetVoters()) == 0 {
 			return fmt.Errorf("announces no usable state: %v", md)
+		}
+		if cs := md.GetConfState(); !slices.Contains(cs.GetVoters(), m.GetTo()) && !slices.Contains(cs.GetLearners(), m.GetTo()) {
+			return fmt.Errorf("announces a state in which this member is none: %v", md) // a later one will do
 		}
 	}
 	return nil

@@ -12,11 +12,16 @@ import (
 // HasRun asks the other members of a cluster, all at once, whether the member
 // self has run in it before, and returns the first that says so, or nil. Who
 // does not answer before ctx ends is taken to know nothing: when a cluster
-// begins, nobody does. It fails only for peer URLs that cannot be dialled.
+// begins, nobody does. It fails with [ErrRemoved] where one of them says so, and
+// for peer URLs that cannot be dialled.
 func HasRun(ctx context.Context, clusterID, self uint64, members []*coordpb.Member) (witness *coordpb.Member, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answers := make(chan *coordpb.Member, len(members))
+	type answer struct {
+		witness *coordpb.Member
+		err     error
+	}
+	answers := make(chan answer, len(members))
 	asked := 0
 	for _, m := range members {
 		if m.Id == self {
@@ -32,15 +37,19 @@ func HasRun(ctx context.Context, clusterID, self uint64, members []*coordpb.Memb
 		go func() {
 			md := identity{clusterID, self, m.Id}.metadata()
 			r, err := client.HasRun(metadata.NewOutgoingContext(ctx, md), &coordpb.HasRunRequest{})
-			if err != nil || !r.GetHasRun() {
-				m = nil
+			switch {
+			case isRemoved(err):
+				answers <- answer{err: ErrRemoved}
+			case err != nil || !r.GetHasRun():
+				answers <- answer{}
+			default:
+				answers <- answer{witness: m}
 			}
-			answers <- m
 		}()
 	}
 	for range asked {
-		if m := <-answers; m != nil {
-			return m, nil
+		if a := <-answers; a.witness != nil || a.err != nil {
+			return a.witness, a.err
 		}
 	}
 	return nil, nil

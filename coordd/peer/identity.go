@@ -56,6 +56,8 @@ func (i identity) check(cluster, self uint64) error {
 	return nil
 }
 
+var errCallerRemoved = status.Error(codes.PermissionDenied, removedText)
+
 // authenticate returns the member that calls. Its errors are statuses.
 func (s *Server) authenticate(ctx context.Context) (from uint64, err error) {
 	i, err := incomingIdentity(ctx)
@@ -64,6 +66,9 @@ func (s *Server) authenticate(ctx context.Context) (from uint64, err error) {
 	}
 	if err != nil {
 		return 0, status.Error(codes.FailedPrecondition, "peer: "+err.Error())
+	}
+	if s.config.Removed(i.from) {
+		return 0, errCallerRemoved
 	}
 	return i.from, nil
 }

@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"path"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/peer"
@@ -25,6 +28,7 @@ const (
 	cluster = 0xc1
 	alice   = 0xa1 // the sending member
 	bob     = 0xb0 // the receiving one
+	eve     = 0xe0 // removed
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -39,6 +43,8 @@ type receiver struct {
 	server  *grpc.Server
 	done    chan struct{}
 	address string
+
+	aliceRemoved atomic.Bool
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -77,6 +83,14 @@ func (r *receiver) start() {
 			}
 			return 0, errors.New("not the leader")
 		},
+		Members: func() []*coordpb.Member { return []*coordpb.Member{{Id: bob, Name: "bob"}} },
+		Removed: func(id uint64) bool { return id == eve || id == alice && r.aliceRemoved.Load() },
+		MemberPromote: func(_ context.Context, id uint64) ([]*coordpb.Member, error) {
+			if id == 7 {
+				return []*coordpb.Member{{Id: 7}}, nil
+			}
+			return nil, status.Error(codes.FailedPrecondition, "not in sync")
+		},
 		HasRun:          func(id uint64) bool { return id == alice },
 		LeaseTimeToLive: func(_ context.Context, id int64) (int64, int64, error) { return id, 30, nil },
 	}))
@@ -106,10 +120,11 @@ type transport struct {
 	t           *testing.T
 	unreachable chan uint64
 	snapshots   chan snapshotReport
+	removed     chan struct{}
 }
 
 func newTransport(t *testing.T, change func(*peer.Config)) *transport {
-	tr := &transport{t: t, unreachable: make(chan uint64, 1<<16), snapshots: make(chan snapshotReport, 1<<10)}
+	tr := &transport{t: t, unreachable: make(chan uint64, 1<<16), snapshots: make(chan snapshotReport, 1<<10), removed: make(chan struct{}, 1<<10)}
 	c := peer.Config{
 		ClusterID:         cluster,
 		MemberID:          alice,
@@ -117,6 +132,7 @@ func newTransport(t *testing.T, change func(*peer.Config)) *transport {
 		OpenSnapshot:      func() (peer.Snapshot, error) { return peer.Snapshot{}, errors.New("no store") },
 		ReportUnreachable: func(id uint64) { tr.unreachable <- id },
 		ReportSnapshot:    func(id uint64, ok bool) { tr.snapshots <- snapshotReport{id, ok} },
+		Removed:           func() { tr.removed <- struct{}{} },
 	}
 	if change != nil {
 		change(&c)
@@ -174,7 +190,7 @@ func appendOf(index uint64, size int) *raftpb.Message {
 func snapshotMessage(index uint64) *raftpb.Message {
 	m := message(raftpb.MsgSnap, 0)
 	m.Snapshot = &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
-		Index: new(index), Term: new(uint64(4)), ConfState: &raftpb.ConfState{Voters: []uint64{alice}},
+		Index: new(index), Term: new(uint64(4)), ConfState: &raftpb.ConfState{Voters: []uint64{alice, bob}},
 	}}
 	return m
 }

@@ -104,6 +104,9 @@ func (s *sender) connect() {
 			return
 		}
 		s.reports.peerUnreachable(s.id)
+		if isRemoved(err) {
+			s.config.Removed()
+		}
 		switch code := status.Code(err); {
 		case opened:
 			logged = codes.OK

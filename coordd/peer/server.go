@@ -29,6 +29,12 @@ type ServerConfig struct {
 	Snapshots *snap.Dir
 	// HasRun says whether a member has run in this cluster before.
 	HasRun func(id uint64) bool
+	// Members are all there are, and Removed knows those that were.
+	Members func() []*coordpb.Member
+	Removed func(id uint64) bool
+	// MemberPromote answers for this member as the leader, as the Transport's
+	// method says; errors are as of LeaseRenew.
+	MemberPromote func(ctx context.Context, id uint64) ([]*coordpb.Member, error)
 	// LeaseRenew and LeaseTimeToLive answer for this member as the leader, as the
 	// Transport's methods of these names say. An error that is not a gRPC status is sent as Unavailable.
 	LeaseRenew      func(ctx context.Context, id int64) (ttlSeconds int64, err error)
@@ -39,7 +45,8 @@ type ServerConfig struct {
 // coordpb.RegisterPeerServer at a gRPC server made with [ServerOptions]; it has no goroutines of its own.
 //
 // It refuses with FailedPrecondition who is of another cluster or means another
-// member, and with InvalidArgument what no member would send.
+// member, with PermissionDenied who was removed, and with InvalidArgument what
+// no member would send.
 type Server struct {
 	coordpb.UnimplementedPeerServer
 	config ServerConfig
@@ -70,6 +77,9 @@ func (s *Server) Messages(stream grpc.ClientStreamingServer[coordpb.MessageBatch
 		}
 		if err != nil {
 			return err
+		}
+		if s.config.Removed(from) {
+			return errCallerRemoved
 		}
 		for _, data := range batch.GetMessages() {
 			m, err := decodeMessage(data, from, s.config.MemberID)

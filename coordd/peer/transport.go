@@ -56,6 +56,9 @@ type Config struct {
 	// goroutine that serves the reports must not call those.
 	ReportUnreachable func(id uint64)
 	ReportSnapshot    func(id uint64, ok bool)
+	// Removed is told, perhaps often, when another member says that this one was
+	// removed from the cluster. It must not block.
+	Removed func()
 }
 
 // Transport sends to the other members. It is safe for concurrent use.

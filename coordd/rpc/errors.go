@@ -34,10 +34,24 @@ var wireErrors = []struct{ inside, wire error }{
 	{kvcore.ErrMalformed, status.Error(codes.InvalidArgument, "etcdserver: malformed request")},
 	{kvcore.ErrClosed, rpctypes.ErrGRPCStopped},
 
+	{kvcore.ErrMemberExists, rpctypes.ErrGRPCMemberExist},
+	{kvcore.ErrMemberNotFound, rpctypes.ErrGRPCMemberNotFound},
+	{kvcore.ErrMemberRemoved, rpctypes.ErrGRPCMemberNotFound},
+	{kvcore.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
+	{kvcore.ErrNotLearner, rpctypes.ErrGRPCMemberNotLearner},
+	{kvcore.ErrTooManyLearners, rpctypes.ErrGRPCTooManyLearners},
+	{kvcore.ErrLastVoter, rpctypes.ErrGRPCMemberNotEnoughStarted},
+	{kvcore.ErrForcedAway, rpctypes.ErrGRPCUnhealthy}, // nobody waits for one of the log before
+	{errNotEnoughStarted, rpctypes.ErrGRPCMemberNotEnoughStarted},
+	{errUnhealthy, rpctypes.ErrGRPCUnhealthy},
+	{errLearnerNotReady, rpctypes.ErrGRPCLearnerNotReady},
+
 	{lease.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
 	{lease.ErrNotPromoted, rpctypes.ErrGRPCLeaderChanged},
 
+	{raftnode.ErrTransferFailed, status.Error(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")},
+	{raftnode.ErrNotLeader, rpctypes.ErrGRPCLeaderChanged},
 	{raftnode.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raftnode.ErrLeaderChanged, rpctypes.ErrGRPCLeaderChanged},
 	{raftnode.ErrStopped, rpctypes.ErrGRPCStopped},

@@ -49,8 +49,8 @@ func requiresLeader(ctx context.Context) bool {
 // interceptStream does for streams what interceptUnary does, and ends them when
 // the server stops or, if they require a leader, when there has been none for
 // too long.
-func (s *Server) interceptStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if s.Node.Status().Learner {
+func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if s.Node.Status().Learner && info.FullMethod != pb.Maintenance_Snapshot_FullMethodName {
 		return rpctypes.ErrGRPCNotSupportedForLearner
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())

@@ -157,7 +157,7 @@ func (s *leaseServer) leaderLeases() LeaderLeases {
 
 // askLeader calls ask with the leader until it succeeds, ctx ends, or the
 // request timeout is over.
-func (s *leaseServer) askLeader(ctx context.Context, ask func(ctx context.Context, leader uint64) error) error {
+func (s *Server) askLeader(ctx context.Context, ask func(ctx context.Context, leader uint64) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.RequestTimeout, raftnode.ErrTimeout)
 	defer cancel()
 	for {

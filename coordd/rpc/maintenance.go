@@ -75,10 +75,6 @@ func (s *maintenanceServer) Snapshot(*pb.SnapshotRequest, grpc.ServerStreamingSe
 	return unsupported("saving a snapshot")
 }
 
-func (s *maintenanceServer) MoveLeader(context.Context, *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
-	return nil, unsupported("moving leadership")
-}
-
 func (s *maintenanceServer) Downgrade(context.Context, *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
 	return nil, unsupported("downgrading")
 }

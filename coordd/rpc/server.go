@@ -13,6 +13,7 @@ import (
 
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/proto/coordpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -58,6 +59,12 @@ type Config struct {
 	// LeaderLeases answers there.
 	LeaseRenew      func(ctx context.Context, member uint64, id int64) (ttlSeconds int64, err error)
 	LeaseTimeToLive func(ctx context.Context, member uint64, id int64) (remainingSeconds, grantedSeconds int64, err error)
+
+	StrictReconfigCheck bool                          // refuse changes of members that would lose the quorum
+	MaxLearners         int                           // that there may be when another is added
+	ActiveSince         func(member uint64) time.Time // since when it is connected; zero while it is not
+	// MemberPromote asks another member, the leader, as Reconfiguration.Promote does there.
+	MemberPromote func(ctx context.Context, member uint64, id uint64) ([]*coordpb.Member, error)
 
 	Logger *slog.Logger
 }
