@@ -73,6 +73,10 @@ type putReply struct {
 }
 
 func (w *writing) apply(req proto.Message) (proto.Message, error) {
+	req, err := w.admit(req)
+	if err != nil {
+		return nil, err
+	}
 	w.txn = index.Revision{Main: w.current.revision + 1}
 	switch r := req.(type) {
 	case *pb.PutRequest:
@@ -99,6 +103,14 @@ func (w *writing) apply(req proto.Message) (proto.Message, error) {
 		return w.publishMember(r), nil
 	case *pb.MemberUpdateRequest:
 		return w.updateMember(r)
+	case *coordpb.TokenAssignRequest:
+		return w.assignToken(r)
+	case *pb.AuthEnableRequest, *pb.AuthDisableRequest,
+		*pb.AuthUserAddRequest, *pb.AuthUserDeleteRequest, *pb.AuthUserChangePasswordRequest,
+		*pb.AuthUserGrantRoleRequest, *pb.AuthUserRevokeRoleRequest,
+		*pb.AuthRoleAddRequest, *pb.AuthRoleDeleteRequest,
+		*pb.AuthRoleGrantPermissionRequest, *pb.AuthRoleRevokePermissionRequest:
+		return w.applyAuth(r)
 	default:
 		return nil, fmt.Errorf("%w: no command is a %T", ErrMalformed, req)
 	}

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/coordd/coordd/kvcore/auth"
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/index"
 	"github.com/coordd/coordd/kvcore/lease"
@@ -34,6 +35,7 @@ type loaded struct {
 	members   *membership
 	forced    uint64 // see Store.Force
 	confState *raftpb.ConfState
+	auth      *auth.Table
 }
 
 func load(b backend.Backend) (*loaded, error) {
@@ -45,7 +47,7 @@ func load(b backend.Backend) (*loaded, error) {
 	st := &loaded{tree: index.New(), attached: map[string]lease.ID{}}
 	st.applied.index, st.applied.term = r.Applied()
 	for _, step := range []func(backend.Reader) error{
-		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState, st.loadForced,
+		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState, st.loadForced, st.loadAuth,
 	} {
 		if err := step(r); err != nil {
 			return nil, fmt.Errorf("kvcore: load: %w", err)
@@ -108,6 +110,11 @@ func (st *loaded) loadLeases(r backend.Reader) (err error) {
 		}
 		return err == nil
 	})
+	return err
+}
+
+func (st *loaded) loadAuth(r backend.Reader) (err error) {
+	st.auth, err = auth.Load(r)
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/coordd/coordd/kvcore/auth"
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/index"
 	"github.com/coordd/coordd/kvcore/lease"
@@ -45,6 +46,7 @@ type Store struct {
 	view      atomic.Pointer[view]
 	notified  atomic.Int64 // cursors know of everything up to this revision
 	leases    *lease.Table
+	tokens    auth.Tokens
 	members   atomic.Pointer[membership]
 	confState atomic.Pointer[raftpb.ConfState]
 	forced    atomic.Uint64 // see Force
@@ -74,6 +76,7 @@ type view struct {
 	revision int64
 	compact  int64 // -1 before the first compaction, as etcd has it
 	applied  position
+	auth     *auth.Table
 	backend  *generation
 }
 
@@ -136,6 +139,7 @@ func (s *Store) adopt(st *loaded, g *generation) {
 		revision: st.revision,
 		compact:  st.compact,
 		applied:  st.applied,
+		auth:     st.auth,
 		backend:  g,
 	}
 	s.stale = true
@@ -146,6 +150,7 @@ func (s *Store) adopt(st *loaded, g *generation) {
 	s.leases.Reset(st.leases, st.attached)
 	s.setMembership(st.members)
 	s.forced.Store(st.forced)
+	s.tokens.Clear() // which of them ended on the way is not known
 	s.confState.Store(st.confState)
 }
 

@@ -179,6 +179,8 @@ func kindOf(req proto.Message) Kind {
 		return Kind_KIND_AUTH_ROLE_GRANT_PERMISSION
 	case *etcdserverpb.AuthRoleRevokePermissionRequest:
 		return Kind_KIND_AUTH_ROLE_REVOKE_PERMISSION
+	case *TokenAssignRequest:
+		return Kind_KIND_AUTH_TOKEN_ASSIGN
 	default:
 		return Kind_KIND_UNSPECIFIED
 	}
@@ -238,6 +240,8 @@ func newRequest(kind Kind) proto.Message {
 		return new(etcdserverpb.AuthRoleGrantPermissionRequest)
 	case Kind_KIND_AUTH_ROLE_REVOKE_PERMISSION:
 		return new(etcdserverpb.AuthRoleRevokePermissionRequest)
+	case Kind_KIND_AUTH_TOKEN_ASSIGN:
+		return new(TokenAssignRequest)
 	default:
 		return nil
 	}

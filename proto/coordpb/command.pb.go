@@ -55,6 +55,7 @@ const (
 	Kind_KIND_AUTH_ROLE_DELETE            Kind = 40
 	Kind_KIND_AUTH_ROLE_GRANT_PERMISSION  Kind = 41
 	Kind_KIND_AUTH_ROLE_REVOKE_PERMISSION Kind = 42
+	Kind_KIND_AUTH_TOKEN_ASSIGN           Kind = 43 // TokenAssignRequest
 )
 
 // Enum value maps for Kind.
@@ -87,6 +88,7 @@ var (
 		40: "KIND_AUTH_ROLE_DELETE",
 		41: "KIND_AUTH_ROLE_GRANT_PERMISSION",
 		42: "KIND_AUTH_ROLE_REVOKE_PERMISSION",
+		43: "KIND_AUTH_TOKEN_ASSIGN",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":                 0,
@@ -116,6 +118,7 @@ var (
 		"KIND_AUTH_ROLE_DELETE":            40,
 		"KIND_AUTH_ROLE_GRANT_PERMISSION":  41,
 		"KIND_AUTH_ROLE_REVOKE_PERMISSION": 42,
+		"KIND_AUTH_TOKEN_ASSIGN":           43,
 	}
 )
 
@@ -806,6 +809,106 @@ func (x *MemberAddRequest) GetMaxLearners() uint32 {
 	return 0
 }
 
+// TokenAssignRequest makes a token known to every member, so that a client may
+// show it to any of them. The token itself is the client's alone.
+type TokenAssignRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	User        string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	TokenSha256 []byte                 `protobuf:"bytes,2,opt,name=token_sha256,json=tokenSha256,proto3" json:"token_sha256,omitempty"`
+	// auth_revision is the one the user's password was checked at.
+	AuthRevision  uint64 `protobuf:"varint,3,opt,name=auth_revision,json=authRevision,proto3" json:"auth_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenAssignRequest) Reset() {
+	*x = TokenAssignRequest{}
+	mi := &file_coordpb_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenAssignRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenAssignRequest) ProtoMessage() {}
+
+func (x *TokenAssignRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenAssignRequest.ProtoReflect.Descriptor instead.
+func (*TokenAssignRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TokenAssignRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *TokenAssignRequest) GetTokenSha256() []byte {
+	if x != nil {
+		return x.TokenSha256
+	}
+	return nil
+}
+
+func (x *TokenAssignRequest) GetAuthRevision() uint64 {
+	if x != nil {
+		return x.AuthRevision
+	}
+	return 0
+}
+
+// TokenAssignResponse answers TokenAssignRequest.
+type TokenAssignResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenAssignResponse) Reset() {
+	*x = TokenAssignResponse{}
+	mi := &file_coordpb_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenAssignResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenAssignResponse) ProtoMessage() {}
+
+func (x *TokenAssignResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenAssignResponse.ProtoReflect.Descriptor instead.
+func (*TokenAssignResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{13}
+}
+
 var File_coordpb_command_proto protoreflect.FileDescriptor
 
 const file_coordpb_command_proto_rawDesc = "" +
@@ -850,7 +953,12 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\x15MemberPublishResponse\"^\n" +
 	"\x10MemberAddRequest\x12'\n" +
 	"\x06member\x18\x01 \x01(\v2\x0f.coordpb.MemberR\x06member\x12!\n" +
-	"\fmax_learners\x18\x02 \x01(\rR\vmaxLearners*\xa2\x05\n" +
+	"\fmax_learners\x18\x02 \x01(\rR\vmaxLearners\"p\n" +
+	"\x12TokenAssignRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12!\n" +
+	"\ftoken_sha256\x18\x02 \x01(\fR\vtokenSha256\x12#\n" +
+	"\rauth_revision\x18\x03 \x01(\x04R\fauthRevision\"\x15\n" +
+	"\x13TokenAssignResponse*\xbe\x05\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_PUT\x10\x01\x12\x15\n" +
@@ -880,7 +988,8 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\x12KIND_AUTH_ROLE_ADD\x10'\x12\x19\n" +
 	"\x15KIND_AUTH_ROLE_DELETE\x10(\x12#\n" +
 	"\x1fKIND_AUTH_ROLE_GRANT_PERMISSION\x10)\x12$\n" +
-	" KIND_AUTH_ROLE_REVOKE_PERMISSION\x10*B(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
+	" KIND_AUTH_ROLE_REVOKE_PERMISSION\x10*\x12\x1a\n" +
+	"\x16KIND_AUTH_TOKEN_ASSIGN\x10+B(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
 
 var (
 	file_coordpb_command_proto_rawDescOnce sync.Once
@@ -895,7 +1004,7 @@ func file_coordpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_coordpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_coordpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_coordpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_coordpb_command_proto_goTypes = []any{
 	(Kind)(0),                       // 0: coordpb.Kind
 	(*Batch)(nil),                   // 1: coordpb.Batch
@@ -910,6 +1019,8 @@ var file_coordpb_command_proto_goTypes = []any{
 	(*MemberPublishRequest)(nil),    // 10: coordpb.MemberPublishRequest
 	(*MemberPublishResponse)(nil),   // 11: coordpb.MemberPublishResponse
 	(*MemberAddRequest)(nil),        // 12: coordpb.MemberAddRequest
+	(*TokenAssignRequest)(nil),      // 13: coordpb.TokenAssignRequest
+	(*TokenAssignResponse)(nil),     // 14: coordpb.TokenAssignResponse
 }
 var file_coordpb_command_proto_depIdxs = []int32{
 	2, // 0: coordpb.Batch.commands:type_name -> coordpb.Command
@@ -935,7 +1046,7 @@ func file_coordpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordpb_command_proto_rawDesc), len(file_coordpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
