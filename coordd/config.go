@@ -170,6 +170,9 @@ func (c *Config) Validate() error {
 	if c.InitialClusterState != "new" && c.InitialClusterState != "existing" {
 		return fmt.Errorf("%w: --initial-cluster-state %q: give new, or existing to join the cluster of --initial-cluster", ErrConfig, c.InitialClusterState)
 	}
+	if err := c.validateUsers(); err != nil {
+		return err
+	}
 	return c.validateNumbers()
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/coordd/coordd/coordd/peer"
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/coordd/rpc"
+	"github.com/coordd/coordd/coordd/token"
 	"github.com/coordd/coordd/proto/coordpb"
 	"google.golang.org/grpc"
 )
@@ -37,6 +38,7 @@ type Server struct {
 	node      *raftnode.Node
 	peers     *grpc.Server
 	clients   *clients
+	tokens    token.Provider
 
 	ready  chan struct{}
 	failed chan struct{}
@@ -76,6 +78,9 @@ func (s *Server) start() (err error) {
 	}
 	if s.cfg.ForceNewCluster {
 		s.log.Warn("this member goes on alone as told: leave --force-new-cluster out from now on, and add other members anew")
+	}
+	if err := s.openTokens(); err != nil {
+		return err
 	}
 	if torn := s.storage.recovered.TornBytes; torn > 0 {
 		s.log.Warn("the log ended in a write that was never acknowledged; it was cut off", "bytes", torn)

@@ -124,7 +124,7 @@ func (s *clusterServer) MemberPromote(ctx context.Context, r *pb.MemberPromoteRe
 		} else {
 			members, err = s.Config.MemberPromote(ctx, leader, r.GetID())
 		}
-		if isRefusal(err) {
+		if isFinal(err) {
 			refusal, err = err, nil
 		}
 		return err
@@ -138,8 +138,8 @@ func (s *clusterServer) MemberPromote(ctx context.Context, r *pb.MemberPromoteRe
 	return &pb.MemberPromoteResponse{Header: s.header(0), Members: coordpb.EtcdMembers(members)}, nil
 }
 
-// isRefusal tells what asking the next leader would not change.
-func isRefusal(err error) bool {
+// isFinal tells what asking the next leader would not change.
+func isFinal(err error) bool {
 	switch status.Code(wireError(err)) {
 	case codes.NotFound, codes.FailedPrecondition, codes.Unimplemented:
 		return true

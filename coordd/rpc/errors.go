@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"github.com/coordd/coordd/coordd/raftnode"
+	"github.com/coordd/coordd/coordd/token"
 	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/kvcore/auth"
 	"github.com/coordd/coordd/kvcore/lease"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -46,6 +48,26 @@ var wireErrors = []struct{ inside, wire error }{
 	{errUnhealthy, rpctypes.ErrGRPCUnhealthy},
 	{errLearnerNotReady, rpctypes.ErrGRPCLearnerNotReady},
 
+	{auth.ErrDenied, rpctypes.ErrGRPCPermissionDenied},
+	{auth.ErrInvalidManagement, rpctypes.ErrGRPCInvalidAuthMgmt},
+	{auth.ErrInvalidToken, rpctypes.ErrGRPCInvalidAuthToken},
+	{auth.ErrNameTooLong, rpctypes.ErrGRPCRequestTooLarge},
+	{auth.ErrNoPasswordUser, status.Error(codes.Unknown, "auth: authentication failed, password was given for no password user")},
+	{auth.ErrNoRootRole, rpctypes.ErrGRPCRootRoleNotExist},
+	{auth.ErrNoRootUser, rpctypes.ErrGRPCRootUserNotExist},
+	{auth.ErrNotEnabled, rpctypes.ErrGRPCAuthNotEnabled},
+	{auth.ErrOldRevision, rpctypes.ErrGRPCAuthOldRevision},
+	{auth.ErrPermissionNotGiven, rpctypes.ErrGRPCPermissionNotGiven},
+	{auth.ErrPermissionNotGranted, rpctypes.ErrGRPCPermissionNotGranted},
+	{auth.ErrRoleEmpty, rpctypes.ErrGRPCRoleEmpty},
+	{auth.ErrRoleExists, rpctypes.ErrGRPCRoleAlreadyExist},
+	{auth.ErrRoleNotFound, rpctypes.ErrGRPCRoleNotFound},
+	{auth.ErrRoleNotGranted, rpctypes.ErrGRPCRoleNotGranted},
+	{auth.ErrUserEmpty, rpctypes.ErrGRPCUserEmpty},
+	{auth.ErrUserExists, rpctypes.ErrGRPCUserAlreadyExist},
+	{auth.ErrUserNotFound, rpctypes.ErrGRPCUserNotFound},
+	{auth.ErrWrongPassword, rpctypes.ErrGRPCAuthFailed},
+	{token.ErrVerifyOnly, status.Error(codes.Unknown, "auth: token signing attempted with verify-only key")},
 	{lease.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
 	{lease.ErrNotPromoted, rpctypes.ErrGRPCLeaderChanged},

@@ -49,7 +49,7 @@ func TestEverySentinelIsInTheTable(t *testing.T) {
 		return true
 	})
 	checked := 0
-	for pkg, dir := range map[string]string{"kvcore": "../../kvcore", "lease": "../../kvcore/lease", "raftnode": "../raftnode"} {
+	for pkg, dir := range map[string]string{"kvcore": "../../kvcore", "lease": "../../kvcore/lease", "raftnode": "../raftnode", "auth": "../../kvcore/auth"} {
 		for _, name := range sentinels(t, dir) {
 			if checked++; !inTable[pkg+"."+name] {
 				t.Errorf("%s.%s has no entry in wireErrors", pkg, name)

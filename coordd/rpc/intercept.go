@@ -14,13 +14,16 @@ import (
 
 // interceptUnary refuses what this member may not answer now and gives every
 // error its wire form.
-func (s *Server) interceptUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	status := s.Node.Status()
 	if status.Learner && !servedByLearner(req) {
 		return nil, rpctypes.ErrGRPCNotSupportedForLearner
 	}
 	if status.Leader == 0 && requiresLeader(ctx) {
 		return nil, rpctypes.ErrGRPCNoLeader
+	}
+	if err := s.permitCall(ctx, info.FullMethod, req); err != nil {
+		return nil, wireError(err)
 	}
 	response, err := handler(ctx, req)
 	if err != nil {
@@ -61,6 +64,9 @@ func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.S
 			return rpctypes.ErrGRPCNoLeader
 		}
 		defer context.AfterFunc(s.leaders.present(), func() { cancel(raftnode.ErrNoLeader) })()
+	}
+	if err := s.permitCall(ctx, info.FullMethod, nil); err != nil {
+		return wireError(err)
 	}
 	err := handler(srv, endingStream{stream, ctx})
 	if err != nil && ctx.Err() != nil {

@@ -28,7 +28,11 @@ func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResp
 	if err := s.prepareRead(ctx, r, r.GetSerializable()); err != nil {
 		return nil, err
 	}
-	response, err := s.Store.Range(ctx, r)
+	var response *pb.RangeResponse
+	err := s.read(ctx, r, func() (err error) {
+		response, err = s.Store.Range(ctx, r)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +60,11 @@ func propose[R proto.Message](ctx context.Context, s *Server, r proto.Message) (
 	if proto.Size(r) > s.MaxRequestBytes {
 		return response, raftnode.ErrTooLarge
 	}
-	m, err := s.Node.Propose(ctx, r)
+	command, err := s.onBehalf(ctx, r)
+	if err != nil {
+		return response, err
+	}
+	m, err := s.Node.Propose(ctx, command)
 	if err != nil {
 		return response, err
 	}
@@ -90,14 +98,18 @@ func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, 
 	return response, nil
 }
 
-func (s *kvServer) txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+func (s *kvServer) txn(ctx context.Context, r *pb.TxnRequest) (response *pb.TxnResponse, err error) {
 	if !kvcore.IsReadOnly(r) {
 		return propose[*pb.TxnResponse](ctx, s.Server, r)
 	}
 	if err := s.prepareRead(ctx, r, isSerializable(r)); err != nil {
 		return nil, err
 	}
-	return s.Store.Txn(ctx, r)
+	err = s.read(ctx, r, func() (err error) {
+		response, err = s.Store.Txn(ctx, r)
+		return err
+	})
+	return response, err
 }
 
 // isSerializable tells transactions that consist of serializable ranges alone.
@@ -159,7 +171,7 @@ func (s *kvServer) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServe
 	if err := s.prepareRead(stream.Context(), r, r.GetSerializable()); err != nil {
 		return err
 	}
-	return s.sendChunks(r, stream)
+	return s.read(stream.Context(), r, func() error { return s.sendChunks(r, stream) })
 }
 
 // sendChunks answers with as many messages as it takes, all at the revision of

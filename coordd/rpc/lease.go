@@ -119,7 +119,7 @@ func (s *leaseServer) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error
 			if !ok {
 				return nil
 			}
-			response, err := s.keepAlive(ctx, r.GetID())
+			response, err := s.keepAlive(ctx, r)
 			if err != nil {
 				return err
 			}
@@ -136,7 +136,11 @@ func (s *leaseServer) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
-func (s *leaseServer) keepAlive(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {
+func (s *leaseServer) keepAlive(ctx context.Context, r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+	if _, err := s.permit(ctx, r); err != nil {
+		return nil, err
+	}
+	id := r.GetID()
 	// The header is of a moment before the renewal: a client must not see a
 	// lease confirmed at a revision at which it was gone already.
 	response := &pb.LeaseKeepAliveResponse{Header: s.header(s.Store.Revision()), ID: id}
@@ -186,6 +190,15 @@ func (s *leaseServer) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLive
 	if err := s.Node.ReadIndex(ctx); err != nil {
 		return nil, err
 	}
+	var response *pb.LeaseTimeToLiveResponse
+	err := s.read(ctx, r, func() (err error) {
+		response, err = s.timeToLive(ctx, r)
+		return err
+	})
+	return response, err
+}
+
+func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	response := &pb.LeaseTimeToLiveResponse{Header: s.header(s.Store.Revision()), ID: r.GetID()}
 	err := s.askLeader(ctx, func(ctx context.Context, leader uint64) (err error) {
 		if leader == s.MemberID {
@@ -206,13 +219,19 @@ func (s *leaseServer) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLive
 	return response, nil
 }
 
-func (s *leaseServer) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+func (s *leaseServer) LeaseLeases(ctx context.Context, r *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
 	if err := s.Node.ReadIndex(ctx); err != nil {
 		return nil, err
 	}
 	response := &pb.LeaseLeasesResponse{Header: s.header(s.Store.Revision())}
-	for _, id := range s.Store.Leases().List() {
-		response.Leases = append(response.Leases, &pb.LeaseStatus{ID: int64(id)})
+	err := s.read(ctx, r, func() error {
+		for _, id := range s.Store.Leases().List() {
+			response.Leases = append(response.Leases, &pb.LeaseStatus{ID: int64(id)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return response, nil
 }

@@ -21,6 +21,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -66,9 +67,11 @@ func newRig(t *testing.T, change func(*Config), others ...uint64) *rig {
 		RequestTimeout:       5 * time.Second,
 		ProgressInterval:     10 * time.Minute,
 		MinLeaseTTLSeconds:   2,
+		BcryptCost:           bcrypt.MinCost,
 		Now:                  time.Now,
 		Logger:               slog.New(slog.DiscardHandler),
 	}
+	cfg.Tokens = simpleTokens(t, r.store)
 	if change != nil {
 		change(&cfg)
 	}

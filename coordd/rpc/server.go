@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/coordd/raftnode"
+	"github.com/coordd/coordd/coordd/token"
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -53,6 +54,9 @@ type Config struct {
 	RequestTimeout       time.Duration // bound of a question to the leader
 	ProgressInterval     time.Duration // between progress responses of an idle watcher; up to a tenth is added at random
 	MinLeaseTTLSeconds   int64         // shorter leases are granted this
+	Tokens               token.Provider
+	BcryptCost           int  // of new passwords
+	ClientCertAuth       bool // the common name of a client's certificate is its user
 	Now                  func() time.Time
 
 	// LeaseRenew and LeaseTimeToLive ask another member, the leader, as
@@ -75,6 +79,7 @@ type Server struct {
 	grpc    *grpc.Server
 	health  *health.Server
 	leaders leaderMonitor
+	bcrypt  *passwords
 
 	stopping context.Context
 	stop     context.CancelFunc
@@ -84,7 +89,10 @@ type Server struct {
 // New returns a server that is ready to Serve. It must be stopped. Options are
 // added to the server's own, as for transport credentials.
 func New(cfg Config, options ...grpc.ServerOption) *Server {
-	s := &Server{Config: cfg, health: health.NewServer(), leaders: newLeaderMonitor()}
+	s := &Server{
+		Config: cfg, health: health.NewServer(), leaders: newLeaderMonitor(),
+		bcrypt: newPasswords(cfg.BcryptCost, cfg.RequestTimeout),
+	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(append([]grpc.ServerOption{
 		grpc.UnaryInterceptor(s.interceptUnary),

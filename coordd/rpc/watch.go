@@ -93,7 +93,7 @@ func (ws *watchStream) run(ctx context.Context, requests <-chan *pb.WatchRequest
 				requests = nil // the client only listens from now on
 				continue
 			}
-			err = ws.handle(r)
+			err = ws.handle(ctx, r)
 		case <-ws.wake:
 			err = ws.serveNext()
 		case <-ticker.C:
@@ -111,10 +111,10 @@ func (ws *watchStream) run(ctx context.Context, requests <-chan *pb.WatchRequest
 	}
 }
 
-func (ws *watchStream) handle(r *pb.WatchRequest) error {
+func (ws *watchStream) handle(ctx context.Context, r *pb.WatchRequest) error {
 	switch {
 	case r.GetCreateRequest() != nil:
-		return ws.create(r.GetCreateRequest())
+		return ws.create(ctx, r.GetCreateRequest())
 	case r.GetCancelRequest() != nil:
 		return ws.cancel(r.GetCancelRequest().GetWatchId())
 	case r.GetProgressRequest() != nil:

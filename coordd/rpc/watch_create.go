@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"context"
 
 	"github.com/coordd/coordd/kvcore"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -15,15 +16,22 @@ const (
 )
 
 // create adds a watcher and tells the client so before any of its events.
-func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
-	key, end := r.GetKey(), r.GetRangeEnd()
-	if len(key) == 0 {
-		key = []byte{0}
+func (ws *watchStream) create(ctx context.Context, r *pb.WatchCreateRequest) error {
+	if len(r.Key) == 0 {
+		r.Key = []byte{0}
 	}
+	if r.GetStartRevision() < 0 {
+		return ws.refuse(rpctypes.ErrCompacted.Error())
+	}
+	switch _, err := ws.permit(ctx, r); {
+	case isRefusal(err):
+		return ws.refuse(wireError(err).Error())
+	case err != nil:
+		return err
+	}
+	key, end := r.GetKey(), r.GetRangeEnd()
 	fromKey := len(end) == 1 && end[0] == 0
 	switch {
-	case r.GetStartRevision() < 0:
-		return ws.refuse(rpctypes.ErrCompacted.Error())
 	case len(end) > 0 && !fromKey && bytes.Compare(key, end) >= 0:
 		return ws.refuse(reasonEmptyRange)
 	case r.GetWatchId() != 0 && ws.watchers[r.GetWatchId()] != nil:
