@@ -25,13 +25,15 @@ func (g *Generator) Command() proto.Message {
 	for {
 		req := g.command()
 		if kvcore.Validate(req, 128) == nil || g.IntN(20) == 0 {
-			return req
+			return g.onBehalf(req)
 		}
 	}
 }
 
 func (g *Generator) command() proto.Message {
-	switch n := g.IntN(100); {
+	switch n := g.IntN(108); {
+	case n >= 100:
+		return g.userCommand()
 	case n < 45:
 		return g.put()
 	case n < 55:

@@ -52,7 +52,7 @@ func (m *Model) reconfigure(req proto.Message) (proto.Message, error) {
 		}
 		return &coordpb.MemberPublishResponse{}, nil
 	}
-	return nil, kvcore.ErrMalformed
+	return m.changeUsers(req)
 }
 
 func (m *Model) addMember(r *coordpb.MemberAddRequest) (proto.Message, error) {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
@@ -32,6 +33,7 @@ type Model struct {
 	Leases   map[int64]int64 // id to TTL in seconds
 	Members  map[uint64]*coordpb.Member
 	Removed  map[uint64]bool // members that were
+	Users    Users
 	Revision int64
 	Compact  int64
 
@@ -43,6 +45,7 @@ func NewModel() *Model {
 	return &Model{
 		Now: map[string]*mvccpb.KeyValue{}, Leases: map[int64]int64{}, Members: map[uint64]*coordpb.Member{},
 		Removed:  map[uint64]bool{},
+		Users:    Users{Revision: 1, Users: map[string]*authpb.User{}, Roles: map[string][]*authpb.Permission{}},
 		Revision: 1, Compact: -1,
 	}
 }
@@ -50,6 +53,7 @@ func NewModel() *Model {
 func (m *Model) clone() *Model {
 	c := *m
 	c.Log, c.Now, c.Leases = slices.Clone(m.Log), maps.Clone(m.Now), maps.Clone(m.Leases)
+	c.Users = m.Users.clone()
 	return &c
 }
 
@@ -57,6 +61,10 @@ func (m *Model) clone() *Model {
 func (m *Model) Apply(term uint64, req proto.Message) kvcore.Result {
 	before := m.clone()
 	m.changed = false
+	req, err := m.admit(req)
+	if err != nil {
+		return kvcore.Result{Err: err}
+	}
 	response, err := m.apply(term, req)
 	if err != nil {
 		*m = *before

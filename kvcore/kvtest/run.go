@@ -219,7 +219,10 @@ func (r *Run) compareState() error {
 	if got := r.Store.Leases().List(); !slices.Equal(got, ids) {
 		return fmt.Errorf("leases %v, want %v", got, ids)
 	}
-	return r.compareMembers()
+	if err := r.compareMembers(); err != nil {
+		return err
+	}
+	return r.compareUsers()
 }
 
 func (r *Run) compareHash(rev int64) error {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
@@ -85,6 +86,21 @@ func TestComparisonComplains(t *testing.T) {
 			}
 		})
 	}
+	t.Run("user whom the store does not know", func(t *testing.T) {
+		r := newRun(t)
+		r.Model.Users.Users["stranger"] = &authpb.User{Name: []byte("stranger")}
+		if err := r.Commands(200); err == nil {
+			t.Error("no complaint")
+		}
+	})
+	t.Run("permission that the store does not give", func(t *testing.T) {
+		r := newRun(t)
+		all := &authpb.Permission{PermType: authpb.Permission_READWRITE, Key: []byte{0}, RangeEnd: []byte{0}}
+		r.Model.Users.Roles["r"] = []*authpb.Permission{all}
+		if err := r.Commands(200); err == nil {
+			t.Error("no complaint")
+		}
+	})
 	t.Run("store changed behind the model", func(t *testing.T) {
 		r := newRun(t)
 		delete(r.Model.Now, "a")
