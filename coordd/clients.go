@@ -2,6 +2,7 @@ package coordd
 
 import (
 	"errors"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/coordd/coordd/coordd/httpapi"
 	"github.com/coordd/coordd/coordd/rpc"
+	"github.com/coordd/coordd/coordd/tlsconfig"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 )
 
 const (
@@ -18,10 +22,12 @@ const (
 	headerTimeout = 10 * time.Second
 )
 
-// clients serves gRPC and HTTP on the client ports.
+// clients serves gRPC and HTTP on the client ports, and what a monitor asks for
+// on the metrics ports.
 type clients struct {
 	rpc       *rpc.Server
 	http      *http.Server
+	probes    *http.Server
 	splitters []*httpapi.Splitter
 }
 
@@ -52,26 +58,60 @@ func (s *Server) serveClients() {
 			ActiveSince:          s.transport.ActiveSince,
 			MemberPromote:        s.transport.MemberPromote,
 			Logger:               s.log,
-		}),
-		http: &http.Server{
-			Handler: httpapi.NewHandler(httpapi.Config{
-				Node:           s.node,
-				Store:          s.storage.store,
-				ServerVersion:  rpc.Version,
-				ClusterVersion: clusterVersion,
-				RequestTimeout: requestTimeout(&s.cfg),
-				Metrics:        httpapi.NewRegistry(s.node, s.storage.store, rpc.Version),
-			}),
-			ReadHeaderTimeout: headerTimeout,
-		},
+		}, s.rpcOptions()...),
 	}
+	handler := httpapi.NewHandler(httpapi.Config{
+		Node:           s.node,
+		Store:          s.storage.store,
+		ServerVersion:  rpc.Version,
+		ClusterVersion: clusterVersion,
+		RequestTimeout: requestTimeout(&s.cfg),
+		Metrics:        httpapi.NewRegistry(s.node, s.storage.store, rpc.Version),
+	})
+	s.clients.http = s.httpServer(httpapi.GuardOrigin(handler, s.cfg.CORS, s.cfg.HostWhitelist))
+	s.clients.probes = s.httpServer(httpapi.ProbesOnly(handler))
 	for _, l := range s.listeners.clients {
-		splitter := httpapi.NewSplitter(l)
+		splitter := s.split(l, s.security.client)
 		s.clients.splitters = append(s.clients.splitters, splitter)
 		s.run(splitter.Run)
 		s.run(func() error { return s.clients.rpc.Serve(splitter.GRPC()) })
 		s.run(func() error { return s.clients.http.Serve(splitter.HTTP()) })
 	}
+	for _, l := range s.listeners.metrics {
+		splitter := s.split(l, s.security.client)
+		s.clients.splitters = append(s.clients.splitters, splitter)
+		s.run(splitter.Run)
+		s.run(func() error { return s.clients.probes.Serve(splitter.HTTP()) })
+	}
+}
+
+// rpcOptions are what the settings say of gRPC connections. Zero leaves gRPC's own.
+func (s *Server) rpcOptions() []grpc.ServerOption {
+	options := []grpc.ServerOption{grpc.Creds(tlsconfig.Handshaken())}
+	if d := s.cfg.GRPCKeepAliveMinTime; d > 0 {
+		options = append(options, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: d}))
+	}
+	if interval, timeout := s.cfg.GRPCKeepAliveInterval, s.cfg.GRPCKeepAliveTimeout; interval > 0 && timeout > 0 {
+		options = append(options, grpc.KeepaliveParams(keepalive.ServerParameters{Time: interval, Timeout: timeout}))
+	}
+	return options
+}
+
+func (s *Server) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of clients' mistakes
+	}
+}
+
+// split accepts a listener's connections as its URLs say, with the certificates of source.
+func (s *Server) split(l *listener, source *tlsconfig.Source) *httpapi.Splitter {
+	accepts := httpapi.Accepts{Clear: l.clear, GRPC: l.grpc, HTTP: l.http}
+	if l.secure {
+		accepts.TLS = source.Server(httpapi.Protocols(l.grpc, l.http)...)
+	}
+	return httpapi.NewSplitter(l, accepts, s.log)
 }
 
 // minLeaseTTLSeconds is etcd's: a lease must outlive an election.
@@ -98,4 +138,5 @@ func (c *clients) stop(grace time.Duration) {
 	}
 	c.rpc.Stop(grace)
 	c.http.Close()
+	c.probes.Close()
 }

@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/coordd/coordd/coordd/member"
 )
 
 // ErrConfig says that a setting cannot be used; its text says which and what
@@ -23,6 +20,7 @@ type Config struct {
 	WALDir  string // empty: within DataDir
 
 	ListenClientURLs         []string
+	ListenClientHTTPURLs     []string // for HTTP; ListenClientURLs are for gRPC alone then. Empty: both are on those
 	AdvertiseClientURLs      []string
 	ListenPeerURLs           []string
 	InitialAdvertisePeerURLs []string
@@ -66,9 +64,13 @@ type Config struct {
 	GRPCKeepAliveTimeout  time.Duration // until an unanswered ping ends the connection
 
 	ListenMetricsURLs           []string
-	Metrics                     string // "basic", or "extensive" with histograms of every call
+	CORS                        []string // origins of web pages that may call; "*": all
+	HostWhitelist               []string // names of this member in requests without TLS; "*": any
+	Metrics                     string   // "basic", or "extensive" with histograms of every call
 	EnablePprof                 bool
 	WarningUnaryRequestDuration time.Duration // slower requests are logged
+
+	Sockets []Socket // opened for the member already; those of the listen URLs that are not among them are opened
 }
 
 // TLS is how one kind of connection is secured. The zero value is not at all.
@@ -79,8 +81,12 @@ type TLS struct {
 	CRLFile                       string
 	ClientCertAuth                bool
 	AllowedCN, AllowedHostname    []string
+	SkipClientSANVerify           bool // do not compare a calling member's address with its certificate
 	Auto                          bool // with a certificate that the member makes itself
 }
+
+// Enabled says whether there is a certificate to serve with.
+func (t *TLS) Enabled() bool { return t.CertFile != "" || t.Auto }
 
 // Defaults are the settings of a cluster of one member on loopback.
 func Defaults() Config {
@@ -115,6 +121,8 @@ func Defaults() Config {
 		GRPCKeepAliveInterval:       2 * time.Hour,
 		GRPCKeepAliveTimeout:        20 * time.Second,
 		Metrics:                     "basic",
+		CORS:                        []string{"*"},
+		HostWhitelist:               []string{"*"},
 		WarningUnaryRequestDuration: 300 * time.Millisecond,
 	}
 }
@@ -153,17 +161,8 @@ func (c *Config) Validate() error {
 	if c.Name == "" || strings.ContainsAny(c.Name, "=,\n") {
 		return fmt.Errorf("%w: --name %q: give a name without '=', ',' or line breaks", ErrConfig, c.Name)
 	}
-	for _, l := range []struct {
-		flag   string
-		urls   []string
-		listen bool
-	}{
-		{"listen-client-urls", c.ListenClientURLs, true},
-		{"advertise-client-urls", c.AdvertiseClientURLs, false},
-		{"listen-peer-urls", c.ListenPeerURLs, true},
-		{"initial-advertise-peer-urls", c.InitialAdvertisePeerURLs, false},
-	} {
-		if err := validateURLs(l.flag, l.urls, l.listen); err != nil {
+	for _, validate := range []func() error{c.validateURLs, c.validateTLS, c.validateKeepAlive} {
+		if err := validate(); err != nil {
 			return err
 		}
 	}
@@ -173,33 +172,10 @@ func (c *Config) Validate() error {
 	if err := c.validateUsers(); err != nil {
 		return err
 	}
+	if c.Metrics != "basic" && c.Metrics != "extensive" {
+		return fmt.Errorf("%w: --metrics %q: give basic or extensive", ErrConfig, c.Metrics)
+	}
 	return c.validateNumbers()
-}
-
-func validateURLs(flag string, urls []string, listen bool) error {
-	if len(urls) == 0 {
-		return fmt.Errorf("%w: --%s is empty: give at least one URL, as http://127.0.0.1:2379", ErrConfig, flag)
-	}
-	for _, s := range urls {
-		u, err := member.ParseURL(s)
-		if err != nil {
-			return fmt.Errorf("%w: --%s: %w", ErrConfig, flag, err)
-		}
-		if err := checkScheme(u, listen); err != nil {
-			return fmt.Errorf("%w: --%s %s: %w", ErrConfig, flag, s, err)
-		}
-	}
-	return nil
-}
-
-func checkScheme(u *url.URL, listen bool) error {
-	switch {
-	case u.Scheme != "http":
-		return fmt.Errorf("scheme %q is not served; use http", u.Scheme)
-	case listen && !isIP(u.Hostname()):
-		return fmt.Errorf("%q is no IP address to listen on; write the address of an interface, as 127.0.0.1 or 0.0.0.0", u.Hostname())
-	}
-	return nil
 }
 
 func (c *Config) validateNumbers() error {

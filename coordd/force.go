@@ -18,7 +18,7 @@ import (
 // committed; but a commit index is not always written, so to cut the log at the
 // last one known could lose acknowledged writes. Changes of members among them
 // are void.
-func (s *storage) force(cfg *Config) error {
+func (s *storage) force(cfg *Config, peerTLS peer.ClientTLS) error {
 	urls, err := member.Normalize(cfg.InitialAdvertisePeerURLs)
 	if err != nil {
 		return fmt.Errorf("%w: --initial-advertise-peer-urls: %w", ErrConfig, err)
@@ -28,7 +28,7 @@ func (s *storage) force(cfg *Config) error {
 		self = proto.CloneOf(others[at])
 		others = slices.Delete(others, at, at+1)
 	}
-	if err := s.checkAllGone(others); err != nil {
+	if err := s.checkAllGone(peerTLS, others); err != nil {
 		return err
 	}
 	self.Name, self.PeerUrls = cfg.Name, urls
@@ -44,13 +44,13 @@ func (s *storage) force(cfg *Config) error {
 
 // checkAllGone refuses to leave members behind that run: there would be two
 // clusters, each sure to be the one.
-func (s *storage) checkAllGone(others []*coordpb.Member) error {
+func (s *storage) checkAllGone(peerTLS peer.ClientTLS, others []*coordpb.Member) error {
 	if len(others) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), hasRunTimeout)
 	defer cancel()
-	answer, err := peer.Members(ctx, others, func(r *coordpb.MembersResponse) error {
+	answer, err := peer.Members(ctx, peerTLS, others, func(r *coordpb.MembersResponse) error {
 		if r.GetClusterId() != s.clusterID {
 			return fmt.Errorf("another cluster, %x", r.GetClusterId())
 		}

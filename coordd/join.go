@@ -19,7 +19,7 @@ const joinTimeout = 10 * time.Second
 
 // askToJoin finds the cluster that --initial-cluster names and this member's
 // place in it: 'member add' has announced it there by its peer URLs.
-func askToJoin(cfg *Config) (*member.Cluster, error) {
+func askToJoin(cfg *Config, peerTLS peer.ClientTLS) (*member.Cluster, error) {
 	named, err := member.ParseInitialCluster(cfg.initialCluster(), cfg.InitialClusterToken)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func askToJoin(cfg *Config) (*member.Cluster, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout)
 	defer cancel()
-	answer, err := peer.Members(ctx, others, func(r *coordpb.MembersResponse) error {
+	answer, err := peer.Members(ctx, peerTLS, others, func(r *coordpb.MembersResponse) error {
 		return checkJoin(self, named, r.GetMembers())
 	})
 	if errors.Is(err, peer.ErrNoAnswer) {

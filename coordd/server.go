@@ -33,6 +33,7 @@ type Server struct {
 	log *slog.Logger
 
 	listeners *listeners
+	security  security
 	storage   *storage
 	transport *peer.Transport
 	node      *raftnode.Node
@@ -73,7 +74,10 @@ func (s *Server) start() (err error) {
 	if s.listeners, err = listen(&s.cfg); err != nil {
 		return err
 	}
-	if s.storage, err = openStorage(&s.cfg); err != nil {
+	if s.security, err = openTLS(&s.cfg, s.log); err != nil {
+		return err
+	}
+	if s.storage, err = openStorage(&s.cfg, s.security.peer.Client); err != nil {
 		return err
 	}
 	if s.cfg.ForceNewCluster {
@@ -89,6 +93,7 @@ func (s *Server) start() (err error) {
 		ClusterID:         s.storage.clusterID,
 		MemberID:          s.storage.memberID,
 		Logger:            s.log,
+		TLS:               s.security.peer.Client,
 		OpenSnapshot:      s.openSnapshot,
 		ReportUnreachable: func(id uint64) { s.node.ReportUnreachable(id) },
 		ReportSnapshot:    func(id uint64, ok bool) { s.node.ReportSnapshot(id, ok) },
@@ -153,7 +158,9 @@ func (s *Server) servePeers() {
 		LeaseTimeToLive: leases.TimeToLive,
 	}))
 	for _, l := range s.listeners.peers {
-		s.run(func() error { return s.peers.Serve(l) })
+		splitter := s.split(l, s.security.peer)
+		s.run(splitter.Run)
+		s.run(func() error { return s.peers.Serve(splitter.GRPC()) })
 	}
 }
 
@@ -234,7 +241,7 @@ func (s *Server) advertised() []string {
 }
 
 // ClientURLs returns where the member serves clients.
-func (s *Server) ClientURLs() []string { return s.listeners.clientURLs() }
+func (s *Server) ClientURLs() []string { return slices.Clone(s.listeners.clientURLs) }
 
 // Ready is closed once the member serves clients with its cluster behind it.
 func (s *Server) Ready() <-chan struct{} { return s.ready }

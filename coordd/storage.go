@@ -48,7 +48,7 @@ type storage struct {
 }
 
 // openStorage opens the data directory, making it where there is none.
-func openStorage(cfg *Config) (opened *storage, err error) {
+func openStorage(cfg *Config, peerTLS peer.ClientTLS) (opened *storage, err error) {
 	s := &storage{fs: disk.OS()}
 	defer func() {
 		if err != nil {
@@ -73,7 +73,7 @@ func openStorage(cfg *Config) (opened *storage, err error) {
 		return nil, err
 	}
 	if !exists {
-		if err := s.bootstrap(cfg); err != nil {
+		if err := s.bootstrap(cfg, peerTLS); err != nil {
 			return nil, err
 		}
 	}
@@ -81,7 +81,7 @@ func openStorage(cfg *Config) (opened *storage, err error) {
 		return nil, err
 	}
 	if exists && cfg.ForceNewCluster {
-		return s, s.force(cfg)
+		return s, s.force(cfg, peerTLS)
 	}
 	return s, s.checkOwner(cfg)
 }
@@ -107,11 +107,11 @@ func (s *storage) checkOwner(cfg *Config) error {
 
 // bootstrap makes a new member's store and log. The log comes last: only with
 // it the member exists, and a crash before it leaves a store that is made again.
-func (s *storage) bootstrap(cfg *Config) error {
+func (s *storage) bootstrap(cfg *Config, peerTLS peer.ClientTLS) error {
 	if err := s.checkNoStore(cfg); err != nil {
 		return err
 	}
-	cluster, first, err := findCluster(cfg)
+	cluster, first, err := findCluster(cfg, peerTLS)
 	if err != nil {
 		return err
 	}
@@ -137,9 +137,9 @@ func (s *storage) bootstrap(cfg *Config) error {
 
 // findCluster returns the cluster of a new member and where its log begins: a
 // member of a new cluster derives both, one that joins asks, and begins with nothing.
-func findCluster(cfg *Config) (*member.Cluster, wal.Position, error) {
+func findCluster(cfg *Config, peerTLS peer.ClientTLS) (*member.Cluster, wal.Position, error) {
 	if cfg.InitialClusterState == "existing" {
-		cluster, err := askToJoin(cfg)
+		cluster, err := askToJoin(cfg, peerTLS)
 		return cluster, wal.Position{}, err
 	}
 	cluster, err := member.Bootstrap(member.Config{
@@ -151,7 +151,7 @@ func findCluster(cfg *Config) (*member.Cluster, wal.Position, error) {
 	if err != nil {
 		return nil, wal.Position{}, err
 	}
-	return cluster, bootstrapPosition, checkNeverRun(cfg, cluster)
+	return cluster, bootstrapPosition, checkNeverRun(cfg, peerTLS, cluster)
 }
 
 // checkNoStore refuses a store with data but without a log, and clears away one
@@ -176,10 +176,10 @@ func (s *storage) checkNoStore(cfg *Config) error {
 
 // checkNeverRun refuses to begin anew a member that the others remember: it has
 // forgotten what it acknowledged, and with its vote the cluster could too.
-func checkNeverRun(cfg *Config, cluster *member.Cluster) error {
+func checkNeverRun(cfg *Config, peerTLS peer.ClientTLS, cluster *member.Cluster) error {
 	ctx, cancel := context.WithTimeout(context.Background(), hasRunTimeout)
 	defer cancel()
-	witness, err := peer.HasRun(ctx, cluster.ID, cluster.Self, cluster.Members)
+	witness, err := peer.HasRun(ctx, peerTLS, cluster.ID, cluster.Self, cluster.Members)
 	if errors.Is(err, peer.ErrRemoved) {
 		return removedError(cfg, cluster.Self)
 	}

@@ -1,32 +1,56 @@
 package httpapi
 
 import (
+	"crypto/tls"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
 )
 
-// preface begins every HTTP/2 connection in the clear (RFC 9113, section 3.4).
-// gRPC clients send it at once; no HTTP/1 request begins with it.
-const preface = "PRI * HTTP/2.0\r\n"
-
 const (
-	// peekTimeout is how long a client may take to show what it speaks.
-	peekTimeout = 10 * time.Second
-	// maxPeeking bounds the connections that have not shown it yet. Beyond it
+	// handshakeTimeout is how long a client may take to show what it speaks,
+	// and for its TLS handshake.
+	handshakeTimeout = 10 * time.Second
+	// maxUndecided bounds the connections that have not shown it yet. Beyond it
 	// new ones wait in the kernel's backlog.
-	maxPeeking = 1024
+	maxUndecided = 1024
 )
 
+// Accepts says what a Splitter takes from a listener.
+type Accepts struct {
+	Clear bool        // connections without TLS
+	TLS   *tls.Config // of connections with TLS; nil: they are refused. Its NextProtos must be Protocols of GRPC and HTTP
+	GRPC  bool        // HTTP/2
+	HTTP  bool        // anything else
+}
+
+// Protocols are the application protocols to offer under TLS: HTTP/1.1 goes
+// first, so that clients that speak both do not take the port that only gRPC answers.
+func Protocols(grpc, http bool) []string {
+	switch {
+	case grpc && http:
+		return []string{"http/1.1", "h2"}
+	case grpc:
+		return []string{"h2"}
+	default:
+		return []string{"http/1.1"}
+	}
+}
+
 // Splitter makes two listeners of one: connections that begin as HTTP/2 go to
-// GRPC, all others to HTTP.
+// GRPC, all others to HTTP. Under TLS it does the handshake, and goes by the
+// protocol agreed there; where a client names none, by what it sends.
 type Splitter struct {
-	listener net.Listener
-	grpc     *branch
-	http     *branch
-	peeking  chan struct{} // a token for each connection being looked at
-	timeout  time.Duration
+	listener  net.Listener
+	accepts   Accepts
+	grpc      *branch
+	http      *branch
+	undecided chan struct{} // a token for each connection being looked at
+	timeout   time.Duration
+	rejected  rejections
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -37,15 +61,19 @@ type Splitter struct {
 }
 
 // NewSplitter takes over the listener. Run serves it, Close ends it.
-func NewSplitter(l net.Listener) *Splitter { return newSplitter(l, peekTimeout, maxPeeking) }
+func NewSplitter(l net.Listener, accepts Accepts, log *slog.Logger) *Splitter {
+	return newSplitter(l, accepts, log, handshakeTimeout, maxUndecided)
+}
 
-func newSplitter(l net.Listener, timeout time.Duration, bound int) *Splitter {
+func newSplitter(l net.Listener, accepts Accepts, log *slog.Logger, timeout time.Duration, bound int) *Splitter {
 	s := &Splitter{
-		listener: l,
-		peeking:  make(chan struct{}, bound),
-		timeout:  timeout,
-		closed:   make(chan struct{}),
-		conns:    map[net.Conn]struct{}{},
+		listener:  l,
+		accepts:   accepts,
+		undecided: make(chan struct{}, bound),
+		timeout:   timeout,
+		rejected:  rejections{log: log.With("listener", l.Addr().String())},
+		closed:    make(chan struct{}),
+		conns:     map[net.Conn]struct{}{},
 	}
 	s.grpc = &branch{splitter: s, conns: make(chan net.Conn)}
 	s.http = &branch{splitter: s, conns: make(chan net.Conn)}
@@ -65,7 +93,7 @@ func (s *Splitter) Run() error {
 	defer s.Close()
 	for {
 		select {
-		case s.peeking <- struct{}{}:
+		case s.undecided <- struct{}{}:
 		case <-s.closed:
 			return nil
 		}
@@ -80,7 +108,7 @@ func (s *Splitter) Run() error {
 		}
 		s.done.Go(func() {
 			s.route(conn)
-			<-s.peeking
+			<-s.undecided
 		})
 	}
 }
@@ -119,16 +147,17 @@ func (s *Splitter) Close() error {
 	return err
 }
 
-// route looks at the first bytes of a connection and hands it on.
-func (s *Splitter) route(conn net.Conn) {
-	if !s.track(conn) {
-		conn.Close()
+// route finds out what a connection is and hands it on.
+func (s *Splitter) route(raw net.Conn) {
+	if !s.track(raw) {
+		raw.Close()
 		return
 	}
-	seen, isHTTP2, err := peek(conn, s.timeout)
-	s.untrack(conn)
+	conn, isHTTP2, err := s.decide(raw)
+	s.untrack(raw)
 	if err != nil {
-		conn.Close()
+		s.rejected.report(raw.RemoteAddr(), err)
+		raw.Close()
 		return
 	}
 	to := s.http
@@ -136,9 +165,9 @@ func (s *Splitter) route(conn net.Conn) {
 		to = s.grpc
 	}
 	select {
-	case to.conns <- &peekedConn{Conn: conn, seen: seen}:
+	case to.conns <- conn:
 	case <-s.closed:
-		conn.Close()
+		raw.Close()
 	}
 }
 
@@ -158,37 +187,59 @@ func (s *Splitter) untrack(conn net.Conn) {
 	delete(s.conns, conn)
 }
 
-// peek reads until it is clear whether the connection begins with the preface.
-func peek(conn net.Conn, timeout time.Duration) (seen []byte, isHTTP2 bool, err error) {
-	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+// decide does the handshake where there is to be one, and says whether the
+// connection is gRPC's. It takes at most s.timeout.
+func (s *Splitter) decide(raw net.Conn) (conn net.Conn, isHTTP2 bool, err error) {
+	if err := raw.SetDeadline(time.Now().Add(s.timeout)); err != nil {
 		return nil, false, err
 	}
-	buffer := make([]byte, len(preface))
-	for len(seen) < len(preface) && string(seen) == preface[:len(seen)] {
-		n, err := conn.Read(buffer[len(seen):])
-		seen = buffer[:len(seen)+n]
-		if err != nil && n == 0 {
+	conn, secured := raw, s.accepts.TLS != nil
+	if secured && s.accepts.Clear {
+		if conn, secured, err = peekTLS(raw); err != nil {
 			return nil, false, err
 		}
 	}
-	return seen, string(seen) == preface, conn.SetReadDeadline(time.Time{})
-}
-
-// peekedConn is a connection whose first bytes have been read already.
-type peekedConn struct {
-	net.Conn
-	seen []byte // not yet read again; owned by the one reader
-}
-
-func (c *peekedConn) Read(p []byte) (int, error) {
-	if len(c.seen) > 0 {
-		n := copy(p, c.seen)
-		if c.seen = c.seen[n:]; len(c.seen) == 0 {
-			c.seen = nil
-		}
-		return n, nil
+	if secured {
+		conn, isHTTP2, err = s.handshake(conn)
+	} else if !s.accepts.HTTP || s.accepts.GRPC { // an HTTP server takes what comes
+		conn, isHTTP2, err = peekPreface(conn)
 	}
-	return c.Conn.Read(p)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case isHTTP2 && !s.accepts.GRPC:
+		return nil, false, errGRPC
+	case !isHTTP2 && !s.accepts.HTTP:
+		return nil, false, errHTTP
+	}
+	return conn, isHTTP2, raw.SetDeadline(time.Time{})
+}
+
+var (
+	errGRPC = errors.New("gRPC is not served here")
+	errHTTP = errors.New("only gRPC is served here")
+)
+
+func (s *Splitter) handshake(raw net.Conn) (conn net.Conn, isHTTP2 bool, err error) {
+	secured := tls.Server(raw, s.accepts.TLS)
+	if err := secured.Handshake(); err != nil {
+		var header tls.RecordHeaderError
+		if errors.As(err, &header) && header.Conn != nil && looksLikeHTTP(header.RecordHeader) {
+			io.WriteString(header.Conn, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nThis port speaks TLS: use https://\n")
+		}
+		return nil, false, err
+	}
+	switch secured.ConnectionState().NegotiatedProtocol {
+	case "h2":
+		return secured, true, nil
+	case "":
+		if !s.accepts.GRPC {
+			return secured, false, nil
+		}
+		return peekPreface(secured) // a client older than the agreement on protocols
+	default:
+		return secured, false, nil
+	}
 }
 
 // branch is one of a Splitter's two listeners.

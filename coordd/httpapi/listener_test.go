@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -12,22 +13,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coordd/coordd/coordd/tlsconfig"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
+// both is what a client port without TLS takes.
+var both = Accepts{Clear: true, GRPC: true, HTTP: true}
+
 // startSplitter serves gRPC health and an HTTP handler on one port and returns
 // its address.
-func startSplitter(t *testing.T, timeout time.Duration, bound int) (address string) {
+func startSplitter(t *testing.T, accepts Accepts, timeout time.Duration, bound int) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSplitter(l, timeout, bound)
-	rpc := grpc.NewServer()
+	s := newSplitter(l, accepts, slog.New(slog.DiscardHandler), timeout, bound)
+	rpc := grpc.NewServer(grpc.Creds(tlsconfig.Handshaken()))
 	grpc_health_v1.RegisterHealthServer(rpc, health.NewServer())
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -54,9 +60,9 @@ func startSplitter(t *testing.T, timeout time.Duration, bound int) (address stri
 	return l.Addr().String()
 }
 
-func checkGRPC(t *testing.T, address string) {
+func checkGRPC(t *testing.T, address string, with credentials.TransportCredentials) {
 	t.Helper()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(with))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,8 +74,8 @@ func checkGRPC(t *testing.T, address string) {
 }
 
 func TestOnePortServesBoth(t *testing.T) {
-	address := startSplitter(t, peekTimeout, maxPeeking)
-	checkGRPC(t, address)
+	address := startSplitter(t, both, handshakeTimeout, maxUndecided)
+	checkGRPC(t, address, insecure.NewCredentials())
 	response, err := http.Post("http://"+address+"/somewhere", "text/plain", strings.NewReader("something"))
 	if err != nil {
 		t.Fatal(err)
@@ -92,18 +98,18 @@ func TestPrefaceInPiecesIsHTTP2(t *testing.T) {
 			}
 		}
 	})
-	seen, isHTTP2, err := peek(server, time.Minute)
+	peeked, isHTTP2, err := peekPreface(server)
 	if err != nil || !isHTTP2 {
 		t.Fatalf("peek: %t, %v; want HTTP/2", isHTTP2, err)
 	}
 	rest := make([]byte, len(preface)+2)
-	if _, err := io.ReadFull(&peekedConn{Conn: server, seen: seen}, rest); err != nil || string(rest) != preface+"SM" {
+	if _, err := io.ReadFull(peeked, rest); err != nil || string(rest) != preface+"SM" {
 		t.Fatalf("read again %q, %v; want all that was sent", rest, err)
 	}
 }
 
 func TestGarbageIsRefused(t *testing.T) {
-	address := startSplitter(t, peekTimeout, maxPeeking)
+	address := startSplitter(t, both, handshakeTimeout, maxUndecided)
 	for _, garbage := range []string{"\x16\x03\x01\x02\x00\x01\x00\x01", "PRI * HTTP/3.0\r\n\r\n", "hello\r\n\r\n", "PRI\r\n\r\n"} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -126,7 +132,7 @@ func TestGarbageIsRefused(t *testing.T) {
 
 func TestSilentClientsDoNotKeepOthersOutForEver(t *testing.T) {
 	const bound = 4
-	address := startSplitter(t, 50*time.Millisecond, bound)
+	address := startSplitter(t, both, 50*time.Millisecond, bound)
 	for range bound {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -134,7 +140,7 @@ func TestSilentClientsDoNotKeepOthersOutForEver(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	checkGRPC(t, address)
+	checkGRPC(t, address, insecure.NewCredentials())
 }
 
 func TestClosingReleasesSilentClients(t *testing.T) {
@@ -142,7 +148,7 @@ func TestClosingReleasesSilentClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewSplitter(l)
+	s := NewSplitter(l, both, slog.New(slog.DiscardHandler))
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run() }()
 	conn, err := net.Dial("tcp", l.Addr().String())

@@ -99,7 +99,7 @@ func TestBootstrapRefuses(t *testing.T) {
 		{"port 0", func(c *member.Config) { c.InitialCluster = "b=http://10.0.0.2:0" }, member.ErrURL, "port 0"},
 		{"no host", func(c *member.Config) { c.InitialCluster = "b=http://:2380" }, member.ErrURL, "no host"},
 		{"path", func(c *member.Config) { c.InitialCluster = "b=http://10.0.0.2:2380/raft" }, member.ErrURL, "path"},
-		{"scheme", func(c *member.Config) { c.InitialCluster = "b=tcp://10.0.0.2:2380" }, member.ErrURL, "http, https or unix"},
+		{"scheme", func(c *member.Config) { c.InitialCluster = "b=tcp://10.0.0.2:2380" }, member.ErrURL, "http, https, unix or unixs"},
 		{"user", func(c *member.Config) { c.InitialCluster = "b=http://me@10.0.0.2:2380" }, member.ErrURL, "user"},
 		{"two members, one URL", func(c *member.Config) { c.InitialCluster += ",a=http://10.0.0.2:2380" }, member.ErrInitialCluster, "members a and b both have"},
 		{"name not listed", func(c *member.Config) { c.Name = "z" }, member.ErrMismatch, `no member "z" among a, b, c`},
@@ -118,11 +118,11 @@ func TestBootstrapRefuses(t *testing.T) {
 }
 
 func TestParseURLs(t *testing.T) {
-	urls, err := member.ParseURLs("http://127.0.0.1:0,https://[::1]:2379, http://:2380,unix:///run/coordd.sock")
+	urls, err := member.ParseURLs("http://127.0.0.1:0,https://[::1]:2379, http://:2380,unix:///run/coordd.sock,unixs:///run/tls.sock")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"http://127.0.0.1:0", "https://[::1]:2379", "http://:2380", "unix:///run/coordd.sock"}
+	want := []string{"http://127.0.0.1:0", "https://[::1]:2379", "http://:2380", "unix:///run/coordd.sock", "unixs:///run/tls.sock"}
 	if !slices.Equal(urls, want) {
 		t.Errorf("got %q, want %q", urls, want)
 	}

@@ -14,15 +14,15 @@ import (
 var ErrURL = errors.New("member: invalid URL")
 
 // ParseURL reads one listen or advertise URL: http://host:port or
-// https://host:port, or unix://path for a socket; no path, query or user with
-// the first two. The host may be empty, which a listener takes as every address. [ErrURL].
+// https://host:port, or unix://path and, with TLS, unixs://path for a socket; no
+// path with the first two, and no query or user. The host may be empty, which a listener takes as every address. [ErrURL].
 func ParseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(s))
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: write it as http://host:port", ErrURL, s)
 	}
 	switch u.Scheme {
-	case "unix":
+	case "unix", "unixs":
 		if u.Host+u.Path == "" {
 			return nil, fmt.Errorf("%w %q: no socket path; write it as unix:///path/of/socket", ErrURL, s)
 		}
@@ -31,7 +31,7 @@ func ParseURL(s string) (*url.URL, error) {
 			return nil, fmt.Errorf("%w %q: %w", ErrURL, s, err)
 		}
 	default:
-		return nil, fmt.Errorf("%w %q: the scheme must be http, https or unix, as in http://host:port", ErrURL, s)
+		return nil, fmt.Errorf("%w %q: the scheme must be http, https, unix or unixs, as in http://host:port", ErrURL, s)
 	}
 	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil {
 		return nil, fmt.Errorf("%w %q: leave out user, query and fragment", ErrURL, s)
@@ -68,7 +68,7 @@ func checkHostPort(u *url.URL) error {
 
 // checkReachable refuses URLs that other members cannot dial.
 func checkReachable(u *url.URL) error {
-	if u.Scheme == "unix" {
+	if u.Scheme == "unix" || u.Scheme == "unixs" {
 		return nil
 	}
 	if u.Hostname() == "" {
@@ -91,7 +91,7 @@ func Normalize(urls []string) ([]string, error) {
 		if err := checkReachable(u); err != nil {
 			return nil, err
 		}
-		if u.Scheme != "unix" {
+		if u.Scheme != "unix" && u.Scheme != "unixs" {
 			u.Host = strings.ToLower(u.Host)
 		}
 		out = append(out, u.String())

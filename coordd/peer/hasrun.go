@@ -14,7 +14,7 @@ import (
 // does not answer before ctx ends is taken to know nothing: when a cluster
 // begins, nobody does. It fails with [ErrRemoved] where one of them says so, and
 // for peer URLs that cannot be dialled.
-func HasRun(ctx context.Context, clusterID, self uint64, members []*coordpb.Member) (witness *coordpb.Member, err error) {
+func HasRun(ctx context.Context, secure ClientTLS, clusterID, self uint64, members []*coordpb.Member) (witness *coordpb.Member, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
@@ -27,7 +27,7 @@ func HasRun(ctx context.Context, clusterID, self uint64, members []*coordpb.Memb
 		if m.Id == self {
 			continue
 		}
-		conn, err := dial(m.Id, m.PeerUrls)
+		conn, err := dial(secure, m.Id, m.PeerUrls)
 		if err != nil {
 			return nil, fmt.Errorf("peer: ask member %s: %w", m.Name, err)
 		}

@@ -16,15 +16,15 @@ func TestHasRunAsksTheOthers(t *testing.T) {
 			{Id: 99, Name: "away", PeerUrls: []string{"http://127.0.0.1:1"}}, // where nothing listens
 		}
 	}
-	witness, err := peer.HasRun(t.Context(), cluster, alice, members(alice))
+	witness, err := peer.HasRun(t.Context(), nil, cluster, alice, members(alice))
 	if err != nil || witness.GetName() != "bob" {
 		t.Errorf("alice has run, and is told so by %v, %v", witness, err)
 	}
 	const carol = 98
-	if witness, err := peer.HasRun(t.Context(), cluster, carol, members(carol)); err != nil || witness != nil {
+	if witness, err := peer.HasRun(t.Context(), nil, cluster, carol, members(carol)); err != nil || witness != nil {
 		t.Errorf("carol has never run, and is told so by %v, %v", witness, err)
 	}
-	if witness, err := peer.HasRun(t.Context(), cluster+1, alice, members(alice)); err != nil || witness != nil {
+	if witness, err := peer.HasRun(t.Context(), nil, cluster+1, alice, members(alice)); err != nil || witness != nil {
 		t.Errorf("a member of another cluster says that alice has run: %v, %v", witness, err)
 	}
 }

@@ -30,7 +30,7 @@ func isRemoved(err error) bool {
 // and who is in it, and returns the first answer that accept has nothing
 // against; if there is none, accept's last error, or [ErrNoAnswer]. Any error
 // may also be of peer URLs that cannot be dialled.
-func Members(ctx context.Context, asked []*coordpb.Member, accept func(*coordpb.MembersResponse) error) (*coordpb.MembersResponse, error) {
+func Members(ctx context.Context, secure ClientTLS, asked []*coordpb.Member, accept func(*coordpb.MembersResponse) error) (*coordpb.MembersResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
@@ -39,7 +39,7 @@ func Members(ctx context.Context, asked []*coordpb.Member, accept func(*coordpb.
 	}
 	answers := make(chan answer, len(asked))
 	for _, m := range asked {
-		conn, err := dial(m.Id, m.PeerUrls)
+		conn, err := dial(secure, m.Id, m.PeerUrls)
 		if err != nil {
 			return nil, fmt.Errorf("peer: ask member %s: %w", m.Name, err)
 		}

@@ -22,15 +22,15 @@ func TestMembersTakesTheFirstAnswerThatFits(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	got, err := peer.Members(ctx, asked, func(*coordpb.MembersResponse) error { return nil })
+	got, err := peer.Members(ctx, nil, asked, func(*coordpb.MembersResponse) error { return nil })
 	if err != nil || got.ClusterId != cluster || len(got.Members) != 1 || got.Members[0].Id != bob {
 		t.Errorf("the members are %v, %v", got, err)
 	}
 	unfit := errors.New("unfit")
-	if _, err := peer.Members(ctx, asked, func(*coordpb.MembersResponse) error { return unfit }); !errors.Is(err, unfit) {
+	if _, err := peer.Members(ctx, nil, asked, func(*coordpb.MembersResponse) error { return unfit }); !errors.Is(err, unfit) {
 		t.Errorf("an answer that does not fit: %v", err)
 	}
-	if _, err := peer.Members(ctx, asked[:1], nil); !errors.Is(err, peer.ErrNoAnswer) {
+	if _, err := peer.Members(ctx, nil, asked[:1], nil); !errors.Is(err, peer.ErrNoAnswer) {
 		t.Errorf("nobody answers: %v", err)
 	}
 }
@@ -40,7 +40,7 @@ func TestRemovedMemberIsTold(t *testing.T) {
 	tr := newTransport(t, func(c *peer.Config) { c.MemberID = eve })
 	tr.add(r)
 	await(t, tr.removed)
-	if _, err := peer.HasRun(t.Context(), cluster, eve, []*coordpb.Member{{Id: bob, PeerUrls: []string{"http://" + r.address}}}); !errors.Is(err, peer.ErrRemoved) {
+	if _, err := peer.HasRun(t.Context(), nil, cluster, eve, []*coordpb.Member{{Id: bob, PeerUrls: []string{"http://" + r.address}}}); !errors.Is(err, peer.ErrRemoved) {
 		t.Errorf("a removed member that asks whether it has run: %v, want ErrRemoved", err)
 	}
 }

@@ -44,7 +44,7 @@ type sender struct {
 // newSender starts three goroutines: connect keeps a stream open, write feeds
 // it, sendSnapshots sends one store at a time beside it.
 func newSender(ctx context.Context, c *Config, r *reports, id uint64, urls []string) (*sender, error) {
-	conn, err := dial(id, urls)
+	conn, err := dial(c.TLS, id, urls)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ type Config struct {
 	ClusterID uint64
 	MemberID  uint64 // this member
 	Logger    *slog.Logger
+	TLS       ClientTLS // of calls to https:// and unixs:// URLs
 	// OpenSnapshot opens the newest durable state of the store.
 	OpenSnapshot func() (Snapshot, error)
 	// ReportUnreachable is told after messages to a member were dropped or its

@@ -19,7 +19,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 )
 
 const (
@@ -33,9 +32,6 @@ const (
 	// MaxRequestBytes before gRPC itself refuses it, as in etcd. In between,
 	// the client gets the error that says what is wrong.
 	frameBytes = 512 << 10
-	// minPingInterval is how often a client may send HTTP/2 pings while it has
-	// streams; etcd's default.
-	minPingInterval = 5 * time.Second
 	// leaderPatience is for how many election timeouts without a leader a
 	// stream that requires one goes on: reconnecting costs more than waiting.
 	leaderPatience = 3
@@ -87,7 +83,7 @@ type Server struct {
 }
 
 // New returns a server that is ready to Serve. It must be stopped. Options are
-// added to the server's own, as for transport credentials.
+// added to the server's own, as for transport credentials and keepalive.
 func New(cfg Config, options ...grpc.ServerOption) *Server {
 	s := &Server{
 		Config: cfg, health: health.NewServer(), leaders: newLeaderMonitor(),
@@ -100,7 +96,6 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + frameBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(cfg.MaxConcurrentStreams),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval}),
 	}, options...)...)
 
 	pb.RegisterKVServer(s.grpc, &kvServer{Server: s})
