@@ -294,3 +294,8 @@ func (s *Server) Stop() {
 		s.listeners.close()
 	}
 }
+
+// Alive returns once the member's replication has turned and its disk has
+// finished the writes before: it fails where ctx ends first. That the rest of
+// the cluster is there, it does not say; see Ready.
+func (s *Server) Alive(ctx context.Context) error { return s.node.Alive(ctx) }

@@ -104,6 +104,8 @@ type Node struct {
 
 	appliedTerm uint64 // of the last entry; owned by applier
 
+	probes []chan struct{} // of Alive, in order; owned by loop
+
 	status  atomic.Pointer[Status] // written by loop; Applied and Learner are kept apart
 	applied atomic.Uint64          // written by applier
 	settled atomic.Uint64          // what raft knows to be applied, and never reads again; written by loop
@@ -278,6 +280,10 @@ func (n *Node) stepInbox() {
 		f()
 	}
 	for _, m := range msgs {
+		if m.GetType() == raftpb.MsgStorageAppendResp && m.Context != nil {
+			n.answerProbe()
+			continue
+		}
 		// The only errors are of messages that no longer matter: a response
 		// from a member that is gone, a proposal with no leader to take it.
 		_ = n.raw.Step(m)

@@ -1,0 +1,62 @@
+package raftnode_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/coordd/coordd/coordd/disk"
+	"github.com/coordd/coordd/coordd/raftnode"
+)
+
+// TestAliveAsLongAsWritesComplete: a disk that hangs is noticed, by a member
+// that has no leader too, and forgotten once it goes on.
+func TestAliveAsLongAsWritesComplete(t *testing.T) {
+	n := newNetwork(t, 1)
+	m := n.leader()
+	if err := m.node.Alive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	hanging, mend := make(chan struct{}), make(chan struct{})
+	first := true
+	m.fs.SetFault(func(op disk.Op) error {
+		if op.Kind == disk.Sync && first {
+			first = false
+			close(hanging)
+			<-mend
+		}
+		return nil
+	})
+	written := make(chan error, 1)
+	go func() { _, err := put(context.Background(), m, "slow"); written <- err }()
+	<-hanging
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := m.node.Alive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while the disk hangs: %v, want %v", err, context.DeadlineExceeded)
+	}
+	close(mend)
+	if err := <-written; err != nil && !errors.Is(err, raftnode.ErrTimeout) {
+		t.Fatal(err)
+	}
+	if err := m.node.Alive(t.Context()); err != nil {
+		t.Errorf("after the disk went on: %v", err)
+	}
+	n.stop(m)
+	if err := m.node.Alive(t.Context()); !errors.Is(err, raftnode.ErrStopped) {
+		t.Errorf("of a stopped node: %v, want %v", err, raftnode.ErrStopped)
+	}
+}
+
+func TestAliveWithoutAQuorum(t *testing.T) {
+	n := newNetwork(t, 3)
+	for id := range n.members {
+		n.setCut(id, true)
+	}
+	for id, m := range n.members {
+		if err := m.node.Alive(t.Context()); err != nil {
+			t.Errorf("member %d: %v", id, err)
+		}
+	}
+}
