@@ -51,6 +51,7 @@ var mayImport = map[string][]string{
 // startsGoroutines lists the only files in which a goroutine may be born.
 var startsGoroutines = []string{
 	"cmd/coordctl/endpoint_health.go",
+	"cmd/coordd/main.go",
 	"coordd/clients.go",
 	"coordd/expire/expire.go",
 	"coordd/httpapi/listener.go",

@@ -1,10 +1,12 @@
 package coordd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -83,6 +85,27 @@ type TLS struct {
 	AllowedCN, AllowedHostname    []string
 	SkipClientSANVerify           bool // do not compare a calling member's address with its certificate
 	Auto                          bool // with a certificate that the member makes itself
+}
+
+// String says shortly what is shown and asked for, for the log.
+func (t *TLS) String() string {
+	switch {
+	case t.CertFile == "" && t.Auto:
+		return "self-made certificate"
+	case t.CertFile == "":
+		return "off"
+	}
+	s := "certificate " + t.CertFile
+	if t.ClientCertAuth || t.TrustedCAFile != "" {
+		s += ", the other side's is needed, of " + cmp.Or(t.TrustedCAFile, "the system's authorities")
+	}
+	if t.CRLFile != "" {
+		s += ", revoked " + t.CRLFile
+	}
+	if names := slices.Concat(t.AllowedCN, t.AllowedHostname); len(names) > 0 {
+		s += ", allowed " + strings.Join(names, " ")
+	}
+	return s
 }
 
 // Enabled says whether there is a certificate to serve with.

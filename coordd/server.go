@@ -74,6 +74,8 @@ func (s *Server) start() (err error) {
 	if s.listeners, err = listen(&s.cfg); err != nil {
 		return err
 	}
+	s.log.Info("member", "name", s.cfg.Name, "data-dir", s.cfg.dataDir(), "client-tls", s.cfg.ClientTLS.String(), "peer-tls", s.cfg.PeerTLS.String(),
+		"listen-client-urls", s.ClientURLs(), "listen-peer-urls", s.cfg.ListenPeerURLs)
 	if s.security, err = openTLS(&s.cfg, s.log); err != nil {
 		return err
 	}

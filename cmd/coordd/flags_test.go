@@ -18,7 +18,8 @@ func parse(t *testing.T, env []string, args ...string) (coordd.Config, error) {
 	cfg := coordd.Defaults()
 	f := pflag.NewFlagSet("coordd", pflag.ContinueOnError)
 	bindFlags(f, &cfg)
-	if err := f.Parse(args); err != nil {
+	bindUnserved(f)
+	if err := f.Parse(doubleDashes(args, f)); err != nil {
 		return cfg, err
 	}
 	return cfg, environment.Set(f, "COORDD_", env)
@@ -51,9 +52,11 @@ func TestFlagsAsEtcdTakesThem(t *testing.T) {
 func TestWrongFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"--heartbeat-interval", "soon"},
-		{"--initial-cluster-state", "existing"},
 		{"--max-txn-ops", "many"},
-		{"--cert-file", "x"},
+		{"--unsafe-no-fsync"},
+		{"--discovery-srv", "example.com"},
+		{"--enable-grpc-gateway=false"},
+		{"--no-such-flag"},
 	} {
 		if _, err := parse(t, nil, args...); err == nil {
 			t.Errorf("%s: no error", strings.Join(args, " "))
@@ -73,7 +76,7 @@ func TestSettingsAreValidated(t *testing.T) {
 		"--name":                        {"--name", "a=b"},
 		"--listen-client-urls":          {"--listen-client-urls", "127.0.0.1:2379"},
 		"--listen-peer-urls":            {"--listen-peer-urls", "http://host.example:2380"},
-		"--advertise-client-urls":       {"--advertise-client-urls", "https://127.0.0.1:2379"},
+		"--advertise-client-urls":       {"--advertise-client-urls", "https://:2379"},
 		"--initial-advertise-peer-urls": {"--initial-advertise-peer-urls", ""},
 		"--election-timeout":            {"--heartbeat-interval", "300"},
 		"--max-request-bytes":           {"--max-request-bytes", "-1"},

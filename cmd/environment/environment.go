@@ -11,8 +11,8 @@ import (
 // Set sets the flags that the command line has left alone from variables named
 // prefix, then the flag in capitals with _ for -: with the prefix COORDD_ the
 // flag --data-dir is COORDD_DATA_DIR. environ is a list of NAME=value. An empty
-// variable is none, and one that names no flag is left alone. The error names
-// the variable.
+// variable is none, and one that names no setting is left alone, as COORDD_VERSION
+// that an image carries. The error names the variable.
 func Set(flags *pflag.FlagSet, prefix string, environ []string) error {
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
@@ -21,7 +21,7 @@ func Set(flags *pflag.FlagSet, prefix string, environ []string) error {
 			continue
 		}
 		f := flags.Lookup(strings.ToLower(strings.ReplaceAll(key, "_", "-")))
-		if f == nil || f.Changed || value == "" {
+		if f == nil || f.Name == "help" || f.Name == "version" || f.Changed || value == "" {
 			continue
 		}
 		if err := flags.Set(f.Name, value); err != nil {

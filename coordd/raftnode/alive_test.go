@@ -3,6 +3,7 @@ package raftnode_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,10 +20,9 @@ func TestAliveAsLongAsWritesComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	hanging, mend := make(chan struct{}), make(chan struct{})
-	first := true
+	var hung atomic.Bool
 	m.fs.SetFault(func(op disk.Op) error {
-		if op.Kind == disk.Sync && first {
-			first = false
+		if op.Kind == disk.Sync && hung.CompareAndSwap(false, true) {
 			close(hanging)
 			<-mend
 		}
@@ -43,8 +43,9 @@ func TestAliveAsLongAsWritesComplete(t *testing.T) {
 	if err := m.node.Alive(t.Context()); err != nil {
 		t.Errorf("after the disk went on: %v", err)
 	}
+	node := m.node
 	n.stop(m)
-	if err := m.node.Alive(t.Context()); !errors.Is(err, raftnode.ErrStopped) {
+	if err := node.Alive(t.Context()); !errors.Is(err, raftnode.ErrStopped) {
 		t.Errorf("of a stopped node: %v, want %v", err, raftnode.ErrStopped)
 	}
 }
