@@ -92,7 +92,7 @@ func (cfg *Config) warnOfUnusedTLS(log *slog.Logger) {
 	} {
 		for _, s := range side.urls {
 			if u, err := url.Parse(s); err == nil && side.tls.Enabled() && !isSecure(u) {
-				log.Warn("this URL is served in the clear: certificates, also of clients, are not asked for there; write https", "url", s)
+				log.Warn("this URL is served in the clear: no certificate is shown or asked for there; write https or unixs", "url", s)
 			}
 		}
 	}
