@@ -81,6 +81,11 @@ var wireErrors = []struct{ inside, wire error }{
 	{raftnode.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
 	{raftnode.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{errNotLeader, rpctypes.ErrGRPCLeaderChanged},
+
+	{errPlaceLost, status.Error(codes.Unknown, "mutex: session is expired")},
+	{errNoElected, status.Error(codes.Unknown, "election: no leader")},
+	{errNotElected, status.Error(codes.Unknown, "election: not leader")},
+	{errNoLeadershipIn, status.Error(codes.Unknown, `"leader" field must be provided`)},
 }
 
 // wireError returns err as clients shall see it: an error that is a gRPC status

@@ -15,6 +15,8 @@ import (
 	"github.com/coordd/coordd/coordd/token"
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
+	"github.com/coordd/coordd/proto/v3electionpb"
+	"github.com/coordd/coordd/proto/v3lockpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -104,6 +106,8 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 	pb.RegisterClusterServer(s.grpc, &clusterServer{Server: s})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{Server: s})
 	pb.RegisterAuthServer(s.grpc, &authServer{Server: s})
+	v3lockpb.RegisterLockServer(s.grpc, &lockServer{Server: s})
+	v3electionpb.RegisterElectionServer(s.grpc, &electionServer{Server: s})
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 
 	s.done.Go(func() { s.leaders.run(s.stopping, cfg.Node, leaderPatience*cfg.ElectionTimeout) })
