@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"coordd/peer":      {"proto", "kvcore", "coordd/snap", "coordd/member", "coordd/tlsconfig"},
 	"coordd/token":     {"kvcore"},
 	"coordd/rpc":       {"proto", "kvcore", "coordd/raftnode", "coordd/member", "coordd/token"},
-	"coordd/httpapi":   {"kvcore", "coordd/raftnode"},
+	"coordd/httpapi":   {"proto", "kvcore", "coordd/raftnode"},
 	"coordd/expire":    {"proto", "kvcore", "coordd/raftnode"},
 	"coordd":           {"proto", "kvcore", "coordd"},
 	"recipes":          {},

@@ -11,6 +11,7 @@ import (
 	"github.com/coordd/coordd/coordd/httpapi"
 	"github.com/coordd/coordd/coordd/rpc"
 	"github.com/coordd/coordd/coordd/tlsconfig"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 )
@@ -18,6 +19,8 @@ import (
 const (
 	// clusterVersion is the least etcd release that all members speak the API of.
 	clusterVersion = "3.7.0"
+	// storageVersion is the etcd release whose store layout is kept.
+	storageVersion = "3.7.0"
 	// headerTimeout bounds how long an HTTP client may take to send its request's header.
 	headerTimeout = 10 * time.Second
 )
@@ -28,13 +31,19 @@ type clients struct {
 	rpc       *rpc.Server
 	http      *http.Server
 	probes    *http.Server
+	gateway   *gateway
 	splitters []*httpapi.Splitter
 }
 
 // serveClients starts to answer clients. Until the member has found its cluster
 // they get what it knows: serializable reads, and its health.
-func (s *Server) serveClients() {
+func (s *Server) serveClients() error {
+	gateway, err := newGateway(s.cfg.MaxRequestBytes)
+	if err != nil {
+		return err
+	}
 	s.clients = &clients{
+		gateway: gateway,
 		rpc: rpc.New(rpc.Config{
 			Node:                 s.node,
 			Store:                s.storage.store,
@@ -64,12 +73,18 @@ func (s *Server) serveClients() {
 		Node:           s.node,
 		Store:          s.storage.store,
 		ServerVersion:  rpc.Version,
+		Alarms:         func() []*pb.AlarmMember { return nil },
 		ClusterVersion: clusterVersion,
+		StorageVersion: storageVersion,
 		RequestTimeout: requestTimeout(&s.cfg),
+		Gateway:        gateway,
 		Metrics:        httpapi.NewRegistry(s.node, s.storage.store, rpc.Version),
+		EnablePprof:    s.cfg.EnablePprof,
+		Logger:         s.log,
 	})
 	s.clients.http = s.httpServer(httpapi.GuardOrigin(handler, s.cfg.CORS, s.cfg.HostWhitelist))
 	s.clients.probes = s.httpServer(httpapi.ProbesOnly(handler))
+	s.run(func() error { return s.clients.rpc.Serve(gateway.listener) })
 	for _, l := range s.listeners.clients {
 		splitter := s.split(l, s.security.client)
 		s.clients.splitters = append(s.clients.splitters, splitter)
@@ -83,6 +98,7 @@ func (s *Server) serveClients() {
 		s.run(splitter.Run)
 		s.run(func() error { return s.clients.probes.Serve(splitter.HTTP()) })
 	}
+	return nil
 }
 
 // rpcOptions are what the settings say of gRPC connections. Zero leaves gRPC's own.
@@ -139,4 +155,5 @@ func (c *clients) stop(grace time.Duration) {
 	c.rpc.Stop(grace)
 	c.http.Close()
 	c.probes.Close()
+	c.gateway.close()
 }

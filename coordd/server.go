@@ -108,7 +108,9 @@ func (s *Server) start() (err error) {
 	expirer := &expire.Driver{Node: s.node, Leases: s.storage.store.Leases(), Now: time.Now, Logger: s.log}
 	s.running.Go(func() { expirer.Run(s.ctx) })
 	s.servePeers()
-	s.serveClients()
+	if err := s.serveClients(); err != nil {
+		return err
+	}
 	s.running.Go(s.publish)
 	return nil
 }

@@ -50,11 +50,10 @@ func (s *electionServer) Campaign(ctx context.Context, r *v3electionpb.CampaignR
 
 // proclaim gives the entry that a lease had already another value.
 func (s *electionServer) proclaim(ctx context.Context, e *entry, value []byte) error {
-	header, held, err := e.change(ctx, e.key, e.revision, put(&pb.PutRequest{Key: e.key, Value: value, Lease: e.lease}))
+	_, held, err := e.change(ctx, e.key, e.revision, put(&pb.PutRequest{Key: e.key, Value: value, Lease: e.lease}))
 	if err == nil && !held {
 		return errNotElected
 	}
-	e.header = header
 	return err
 }
 
