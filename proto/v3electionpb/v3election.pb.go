@@ -4,9 +4,6 @@
 // 	protoc        (unknown)
 // source: v3electionpb/v3election.proto
 
-// Package v3electionpb is etcd's election service: names, numbers and types are
-// etcd's, so that its clients work.
-
 package v3electionpb
 
 import (

@@ -4,9 +4,6 @@
 // 	protoc        (unknown)
 // source: v3lockpb/v3lock.proto
 
-// Package v3lockpb is etcd's lock service: names, numbers and types are etcd's,
-// so that its clients work.
-
 package v3lockpb
 
 import (
