@@ -66,6 +66,8 @@ func (n *Node) applyMessage(m *raftpb.Message) error {
 }
 
 func (n *Node) applySnapshot(meta *raftpb.SnapshotMetadata) error {
+	n.metrics.installing.Set(1)
+	defer n.metrics.installing.Set(0)
 	if err := n.cfg.InstallSnapshot(meta); err != nil {
 		return fmt.Errorf("raftnode: install snapshot at entry %d: %w", meta.GetIndex(), err)
 	}
@@ -91,25 +93,31 @@ func (n *Node) applyEntry(e *raftpb.Entry) error {
 	if err != nil {
 		return fmt.Errorf("raftnode: entry %d: %w", e.GetIndex(), err)
 	}
-	calls := n.proposals.take(origin, sequence)
-	reqs, err := requests(calls, e.GetData())
+	b := n.proposals.take(origin, sequence)
+	reqs, err := requests(b, e.GetData())
 	if err != nil {
 		return fmt.Errorf("raftnode: entry %d: %w", e.GetIndex(), err)
 	}
+	begin := time.Now()
 	results := n.cfg.StateMachine.Apply(e.GetIndex(), e.GetTerm(), reqs)
-	for i, c := range calls {
-		c.result <- results[i]
+	end := time.Now()
+	if b != nil {
+		b.applying, b.applied = begin, end
+		for i, c := range b.calls {
+			c.result <- results[i]
+		}
 	}
+	n.noteApply(e.GetIndex(), len(reqs), end.Sub(begin))
 	return nil
 }
 
 // requests returns an entry's requests: the proposer still has them decoded.
-func requests(calls []*call, data []byte) ([]proto.Message, error) {
-	if calls == nil {
+func requests(b *batch, data []byte) ([]proto.Message, error) {
+	if b == nil {
 		return coordpb.DecodeBatch(data)
 	}
-	reqs := make([]proto.Message, len(calls))
-	for i, c := range calls {
+	reqs := make([]proto.Message, len(b.calls))
+	for i, c := range b.calls {
 		reqs[i] = c.req
 	}
 	return reqs, nil

@@ -140,13 +140,13 @@ func (p *proposals) dueChange(term uint64) *raftpb.ConfChange {
 // it through, raft changes it, on the loop, and the state machine records the
 // outcome together with the member. A change that is refused is none to raft.
 func (n *Node) applyChange(e *raftpb.Entry) error {
-	change, req, calls, err := n.decodeChange(e)
+	change, req, b, err := n.decodeChange(e)
 	if err != nil {
 		return fmt.Errorf("raftnode: entry %d: %w", e.GetIndex(), err)
 	}
 	if err := n.cfg.StateMachine.CheckMembership(e.GetIndex(), req); err != nil {
 		n.cfg.StateMachine.Apply(e.GetIndex(), e.GetTerm(), nil)
-		answer(calls, err)
+		b.finish(kvcore.Result{Err: err})
 		return nil
 	}
 	state := make(chan *raftpb.ConfState, 1)
@@ -160,16 +160,14 @@ func (n *Node) applyChange(e *raftpb.Entry) error {
 	n.cfg.Logger.Info("members changed", "change", change.GetType().String(), "member", fmt.Sprintf("%x", change.GetNodeId()),
 		"voters", fmt.Sprintf("%x", cs.GetVoters()), "learners", fmt.Sprintf("%x", cs.GetLearners()))
 	response := n.cfg.StateMachine.ApplyMembership(e.GetIndex(), e.GetTerm(), req, cs)
-	for _, c := range calls {
-		c.result <- kvcore.Result{Response: response}
-	}
+	b.finish(kvcore.Result{Response: response})
 	poke(n.checkpoint) // a new member can use no snapshot that does not know it
 	return nil
 }
 
 // decodeChange returns what an entry asks of raft and of the state machine,
 // which must be the same thing, and who waits for it here.
-func (n *Node) decodeChange(e *raftpb.Entry) (change *raftpb.ConfChange, req proto.Message, calls []*call, err error) {
+func (n *Node) decodeChange(e *raftpb.Entry) (change *raftpb.ConfChange, req proto.Message, b *batch, err error) {
 	change = new(raftpb.ConfChange)
 	if e.GetType() != raftpb.EntryConfChange {
 		return nil, nil, nil, fmt.Errorf("%s is not used here", e.GetType())
@@ -196,4 +194,16 @@ func (n *Node) decodeChange(e *raftpb.Entry) (change *raftpb.ConfChange, req pro
 		return nil, nil, nil, err
 	}
 	return change, reqs[0], n.proposals.take(origin, sequence), nil
+}
+
+// finish answers the one call of a change, if it is this process's.
+func (b *batch) finish(r kvcore.Result) {
+	if b == nil {
+		return
+	}
+	b.applying = time.Now()
+	b.applied = b.applying
+	for _, c := range b.calls {
+		c.result <- r
+	}
 }

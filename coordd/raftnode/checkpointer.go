@@ -26,9 +26,14 @@ func (n *Node) runCheckpoints() {
 }
 
 func (n *Node) flush() error {
+	idle := n.cfg.StateMachine.Unflushed() == 0
+	begin := time.Now()
 	index, err := n.cfg.StateMachine.Flush()
 	if err != nil {
 		return err
+	}
+	if !idle {
+		n.metrics.flush.Observe(time.Since(begin).Seconds())
 	}
 	poke(n.flushed)
 	if term, err := n.entries.Term(index); err == nil {

@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/coordd/coordd/coordd/wal"
 	"go.etcd.io/raft/v3/raftpb"
@@ -74,8 +75,12 @@ func (n *Node) save(hs *raftpb.HardState, ents []*raftpb.Entry, sync bool) error
 	if hs == nil && len(ents) == 0 && !sync {
 		return nil
 	}
+	begin := time.Now()
 	if err := n.cfg.Log.Save(hs, ents, sync); err != nil {
 		return err
+	}
+	if took := time.Since(begin); took >= slowWrite {
+		n.cfg.Logger.Warn("slow write of the log: the disk does not keep up", "took", took, "entries", len(ents))
 	}
 	return n.entries.append(ents)
 }

@@ -96,6 +96,8 @@ type Node struct {
 	appends   queue // to logWriter
 	applies   queue // to applier
 
+	metrics metrics
+
 	wake       chan struct{} // pokes loop; capacity 1
 	checkpoint chan struct{} // pokes checkpointer; capacity 1
 	flushed    chan struct{} // pokes an applier that waits for a flush; capacity 1
@@ -165,6 +167,7 @@ func Start(cfg Config) (*Node, error) {
 		entries:     entries,
 		proposals:   newProposals(rand.Uint64()),
 		reads:       newReads(),
+		metrics:     newMetrics(),
 		appends:     newQueue(),
 		applies:     newQueue(),
 		wake:        make(chan struct{}, 1),
@@ -258,6 +261,7 @@ func (n *Node) loop() {
 		case <-n.ctx.Done():
 			return
 		case now := <-ticker.C:
+			n.metrics.ticked(now, n.cfg.Tick, n.status.Load().IsLeader())
 			n.raw.Tick()
 			n.reads.tick()
 			n.proposals.tick()
@@ -284,6 +288,7 @@ func (n *Node) stepInbox() {
 			n.answerProbe()
 			continue
 		}
+		n.metrics.received(m)
 		// The only errors are of messages that no longer matter: a response
 		// from a member that is gone, a proposal with no leader to take it.
 		_ = n.raw.Step(m)
@@ -312,6 +317,7 @@ func (n *Node) handleReady(rd raft.Ready) {
 		}
 	}
 	if len(remote) > 0 {
+		n.metrics.sent(remote)
 		n.cfg.Transport.Send(remote)
 	}
 }
@@ -329,6 +335,7 @@ func (n *Node) publishStatus() {
 	if before != nil && before.Leader == now.Leader && before.Term == now.Term {
 		return
 	}
+	n.metrics.led(before, now.Leader)
 	n.cfg.Logger.Info("raft state", "state", basic.RaftState.String(), "term", now.Term, "leader", fmt.Sprintf("%x", now.Leader))
 	n.changedMu.Lock()
 	defer n.changedMu.Unlock()

@@ -25,7 +25,8 @@ type call struct {
 	req     proto.Message
 	command []byte // encoded req
 	since   time.Time
-	result  chan kvcore.Result // capacity 1; gets exactly one value
+	batch   *batch             // that it was last proposed with
+	result  chan kvcore.Result // capacity 1; gets exactly one value, after which nothing of the call changes
 }
 
 // batch is the calls that share one raft entry.
@@ -34,8 +35,9 @@ type batch struct {
 	term     uint64 // in which it was proposed
 	calls    []*call
 
-	change *raftpb.ConfChange // proposed again until it is applied; nil in other batches
-	age    int                // ticks since change was proposed
+	change                      *raftpb.ConfChange // proposed again until it is applied; nil in other batches
+	age                         int                // ticks since change was proposed
+	proposed, applying, applied time.Time          // zero until then
 }
 
 // proposals are this member's requests: waiting to become an entry, and
@@ -74,8 +76,14 @@ func (n *Node) Propose(ctx context.Context, req proto.Message) (proto.Message, e
 	poke(n.wake)
 	select {
 	case r := <-c.result:
+		timesOf(ctx).note(c)
+		if c.batch == nil || c.batch.applied.IsZero() {
+			n.metrics.proposalsFailed.Inc()
+		}
 		return r.Response, r.Err
 	case <-ctx.Done():
+		timesOf(ctx).Unsettled += time.Since(c.since)
+		n.metrics.proposalsFailed.Inc()
 		return nil, ctx.Err()
 	}
 }
@@ -132,7 +140,7 @@ func (p *proposals) next(term uint64) (*batch, []byte) {
 		count++
 	}
 	p.sequence++
-	b := &batch{sequence: p.sequence, term: term, calls: p.waiting[:count:count]}
+	b := &batch{sequence: p.sequence, term: term, calls: p.waiting[:count:count], proposed: time.Now()}
 	p.waiting = p.waiting[count:]
 	p.waitingBytes -= size
 	p.proposed[b.sequence] = b
@@ -140,6 +148,7 @@ func (p *proposals) next(term uint64) (*batch, []byte) {
 	const headerBytes = 20
 	data := coordpb.AppendHeader(make([]byte, 0, headerBytes+size), p.origin, b.sequence)
 	for _, c := range b.calls {
+		c.batch = b
 		data = append(data, c.command...)
 	}
 	return b, data
@@ -156,8 +165,8 @@ func (p *proposals) putBack(b *batch) {
 	p.waiting = append(b.calls, p.waiting...)
 }
 
-// take returns the calls of a batch that this process proposed, or nil.
-func (p *proposals) take(origin, sequence uint64) []*call {
+// take returns a batch that this process proposed, or nil.
+func (p *proposals) take(origin, sequence uint64) *batch {
 	if origin != p.origin {
 		return nil
 	}
@@ -168,7 +177,7 @@ func (p *proposals) take(origin, sequence uint64) []*call {
 		return nil
 	}
 	delete(p.proposed, sequence)
-	return b.calls
+	return b
 }
 
 // expireRequests ends requests that have waited for longer than the request

@@ -38,6 +38,7 @@ type reads struct {
 	id        uint64 // of the last round asked; begins anywhere, so that no answer to an earlier process fits
 	age       int    // ticks since raft was last asked
 	applying  []*readRound
+	retries   uint64 // times that a round was asked again
 	closed    error
 }
 
@@ -48,6 +49,16 @@ func newReads() reads { return reads{id: rand.Uint64()} }
 // led at a moment after the call began. It fails with ErrTimeout, ErrNoLeader,
 // ErrStopped or the context's error.
 func (n *Node) ReadIndex(ctx context.Context) error {
+	begin := time.Now()
+	err := n.readIndex(ctx)
+	timesOf(ctx).ReadIndex += time.Since(begin)
+	if err != nil {
+		n.metrics.readsFailed.Inc()
+	}
+	return err
+}
+
+func (n *Node) readIndex(ctx context.Context) error {
 	round, first, err := n.reads.join()
 	if err != nil {
 		return err
@@ -118,6 +129,8 @@ func (r *reads) next(canRead bool) []byte {
 	case r.asked == nil:
 		r.asked, r.gathering = r.gathering, nil
 		r.id++
+	default:
+		r.retries++
 	}
 	r.age = 0
 	return binary.BigEndian.AppendUint64(nil, r.id)

@@ -41,7 +41,7 @@ func open(fsys disk.FS, dir string, o options) (*Log, *Recovered, error) {
 	if err := removeUnfinished(fsys, dir); err != nil {
 		return nil, nil, err
 	}
-	r := &reader{log: &Log{fs: fsys, dir: dir, options: o}}
+	r := &reader{log: &Log{fs: fsys, dir: dir, options: o, metrics: newMetrics()}}
 	for i, name := range names {
 		if err := r.segment(path.Join(dir, name), i == len(names)-1); err != nil {
 			return nil, nil, err

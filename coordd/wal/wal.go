@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"sync"
+	"time"
 
 	"github.com/coordd/coordd/coordd/disk"
 	"go.etcd.io/raft/v3/raftpb"
@@ -40,6 +41,7 @@ type Log struct {
 	fs      disk.FS
 	dir     string
 	options options
+	metrics metrics
 	spare   *preparer
 
 	releasing sync.Mutex // held by Release and Close, taken before mu
@@ -118,7 +120,7 @@ func create(fsys disk.FS, dir string, metadata []byte, snap Position, hs *raftpb
 		metadata: metadata,
 	}
 	s := state{hard: hard, base: snap, last: snap}
-	l := &Log{fs: fsys, dir: dir, options: o, header: h, number: 1, written: s, pending: s}
+	l := &Log{fs: fsys, dir: dir, options: o, metrics: newMetrics(), header: h, number: 1, written: s, pending: s}
 	made := prepare(fsys, dir, h.sequence, h.size, nil)
 	if made.err != nil {
 		return nil, made.err
@@ -264,12 +266,15 @@ func (l *Log) writeFrame() error {
 		}
 	}
 	chain := l.framing.seal(l.buf, l.end, l.number, length, l.chain)
+	begin := time.Now()
 	if _, err := l.file.WriteAt(l.buf, l.end); err != nil {
 		return fmt.Errorf("wal: append to %s: %w", l.name, err)
 	}
+	written := time.Now()
 	if err := l.file.Sync(); err != nil {
 		return fmt.Errorf("wal: append to %s: %w", l.name, err)
 	}
+	l.metrics.wrote(size, begin, written, time.Now())
 	l.chain = chain
 	l.end += size
 	l.number++
