@@ -11,7 +11,6 @@ import (
 	"github.com/coordd/coordd/coordd/httpapi"
 	"github.com/coordd/coordd/coordd/rpc"
 	"github.com/coordd/coordd/coordd/tlsconfig"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 )
@@ -19,8 +18,6 @@ import (
 const (
 	// clusterVersion is the least etcd release that all members speak the API of.
 	clusterVersion = "3.7.0"
-	// storageVersion is the etcd release whose store layout is kept.
-	storageVersion = "3.7.0"
 	// headerTimeout bounds how long an HTTP client may take to send its request's header.
 	headerTimeout = 10 * time.Second
 )
@@ -66,22 +63,12 @@ func (s *Server) serveClients() error {
 			MaxLearners:          s.cfg.MaxLearners,
 			ActiveSince:          s.transport.ActiveSince,
 			MemberPromote:        s.transport.MemberPromote,
+			SlowRequest:          s.cfg.WarningUnaryRequestDuration,
+			Extensive:            s.cfg.Metrics == "extensive",
 			Logger:               s.log,
 		}, s.rpcOptions()...),
 	}
-	handler := httpapi.NewHandler(httpapi.Config{
-		Node:           s.node,
-		Store:          s.storage.store,
-		ServerVersion:  rpc.Version,
-		Alarms:         func() []*pb.AlarmMember { return nil },
-		ClusterVersion: clusterVersion,
-		StorageVersion: storageVersion,
-		RequestTimeout: requestTimeout(&s.cfg),
-		Gateway:        gateway,
-		Metrics:        httpapi.NewRegistry(s.node, s.storage.store, rpc.Version),
-		EnablePprof:    s.cfg.EnablePprof,
-		Logger:         s.log,
-	})
+	handler := s.handler()
 	s.clients.http = s.httpServer(httpapi.GuardOrigin(handler, s.cfg.CORS, s.cfg.HostWhitelist))
 	s.clients.probes = s.httpServer(httpapi.ProbesOnly(handler))
 	s.run(func() error { return s.clients.rpc.Serve(gateway.listener) })

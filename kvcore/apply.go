@@ -152,6 +152,8 @@ func (s *Store) checkPut(r *pb.PutRequest) error {
 
 // put applies a put that has been checked.
 func (w *writing) put(r *pb.PutRequest) *pb.PutResponse {
+	w.counts.puts.Add(1)
+	w.counts.putBytes.Add(uint64(len(r.Key) + len(r.Value)))
 	kv := mvccpb.KeyValue{Key: r.Key, Value: r.Value, Lease: r.Lease}
 	reply := w.reply()
 	if r.PrevKv || r.IgnoreValue || r.IgnoreLease {
@@ -216,6 +218,7 @@ func checkDelete(r *pb.DeleteRangeRequest) error {
 }
 
 func (s *Store) deleteRange(r *pb.DeleteRangeRequest) *pb.DeleteRangeResponse {
+	s.counts.deletes.Add(1)
 	var found []index.Key
 	v := s.snapshot()
 	v.index.Ascend(r.Key, r.RangeEnd, v.revision, func(k index.Key) bool {
@@ -269,6 +272,7 @@ func (s *Store) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
 	if err := s.leases.Grant(lease.ID(r.ID), ttl); err != nil {
 		return nil, ErrLeaseExists
 	}
+	s.counts.leasesGranted.Add(1)
 	s.queue(leaseChange(r.ID, ttl))
 	return &pb.LeaseGrantResponse{Header: s.header(), ID: r.ID, TTL: ttl}, nil
 }
@@ -286,6 +290,7 @@ func (s *Store) end(id int64) bool {
 	if !ok {
 		return false
 	}
+	s.counts.leasesEnded.Add(1)
 	s.queue(change{backend.Lease, leaseKey(id), nil})
 	for _, key := range keys {
 		s.delete([]byte(key))

@@ -18,6 +18,7 @@ import (
 // error of ctx if that ends first. The bytes of the response must not be
 // modified.
 func (s *Store) Range(ctx context.Context, req *pb.RangeRequest) (response *pb.RangeResponse, err error) {
+	s.counts.ranges.Add(1)
 	err = s.read(req.Revision, func(r *reading) (err error) {
 		response, err = r.rangeKeys(ctx, req)
 		return err

@@ -53,6 +53,7 @@ type Store struct {
 	watchers  registry
 	unflushed atomic.Int64 // bytes
 	compacted atomic.Int64 // the physical compaction up to this revision is done
+	counts    counts
 
 	// mu makes the writer and the two ends of Flush exclude each other. It is
 	// not held while the backend commits. It guards everything below.

@@ -29,6 +29,7 @@ func (s *Store) Txn(ctx context.Context, req *pb.TxnRequest) (response *pb.TxnRe
 	if !IsReadOnly(req) {
 		return nil, fmt.Errorf("%w: transaction is not read-only", ErrMalformed)
 	}
+	s.counts.txns.Add(1)
 	err = s.read(lowestRevision(req), func(r *reading) error {
 		p, err := r.plan(req)
 		if err != nil {
@@ -39,6 +40,7 @@ func (s *Store) Txn(ctx context.Context, req *pb.TxnRequest) (response *pb.TxnRe
 				return err
 			}
 		}
+		s.counts.ranges.Add(uint64(len(p.ops)))
 		response = p.response()
 		response.Header.Revision = r.revision
 		for i, op := range p.ops {
@@ -193,6 +195,7 @@ func (r *reading) rangeOp(ctx context.Context, req *pb.RangeRequest) (*pb.Respon
 }
 
 func (w *writing) applyTxn(req *pb.TxnRequest) (*pb.TxnResponse, error) {
+	w.counts.txns.Add(1)
 	r := w.reading()
 	p, err := r.plan(req)
 	if err == nil {
@@ -241,6 +244,7 @@ func (w *writing) execute(p *plan) *pb.TxnResponse {
 	for i, op := range p.ops {
 		switch op := op.Request.(type) {
 		case *pb.RequestOp_RequestRange:
+			w.counts.ranges.Add(1)
 			r := w.reading()
 			answer, err := r.rangeOp(context.Background(), op.RequestRange)
 			r.close()

@@ -1,12 +1,13 @@
 package raftnode
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -25,6 +26,7 @@ type metrics struct {
 	apply, flush                   prometheus.Histogram
 	installing                     prometheus.Gauge
 	roundTrip                      *prometheus.HistogramVec
+	sentBytes, receivedBytes       *prometheus.CounterVec
 
 	lastTick   time.Time            // owned by loop
 	heartbeats map[uint64]time.Time // sent by this leader and not answered yet; owned by loop
@@ -49,6 +51,10 @@ func newMetrics() metrics {
 			Help: "Whether a received snapshot is being installed: 1 or 0."}),
 		roundTrip: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_network_peer_round_trip_time_seconds",
 			Help: "Time from a leader's heartbeat to its answer. Other members measure nothing.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}, []string{"To"}),
+		sentBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "etcd_network_peer_sent_bytes_total",
+			Help: "Bytes of raft messages for a member, without snapshots."}, []string{"To"}),
+		receivedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "etcd_network_peer_received_bytes_total",
+			Help: "Bytes of raft messages from a member, without snapshots."}, []string{"From"}),
 		heartbeats: map[uint64]time.Time{},
 	}
 }
@@ -61,7 +67,7 @@ func (n *Node) Collectors() []prometheus.Collector {
 	slowReads := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "etcd_server_slow_read_indexes_total",
 		Help: "Read index rounds asked again because no answer came."}, func() float64 { return float64(n.reads.retried()) })
 	return append(n.cfg.Log.Collectors(), pending, slowReads, m.leaderChanges, m.proposalsFailed, m.readsFailed, m.appliesSlow,
-		m.heartbeatsLate, m.apply, m.flush, m.installing, m.roundTrip)
+		m.heartbeatsLate, m.apply, m.flush, m.installing, m.roundTrip, m.sentBytes, m.receivedBytes)
 }
 
 // pending returns how many requests wait or are proposed.
@@ -90,9 +96,17 @@ func (m *metrics) ticked(now time.Time, interval time.Duration, leads bool) {
 	m.lastTick = now
 }
 
-// sent notes the heartbeats that go out. One that is not answered is not
+// send hands messages to the transport and counts them.
+func (n *Node) send(msgs []*raftpb.Message) {
+	for _, m := range msgs {
+		n.metrics.sentBytes.WithLabelValues(hex(m.GetTo())).Add(float64(proto.Size(m)))
+	}
+	n.cfg.Transport.Send(msgs)
+}
+
+// beat notes the heartbeats that go out. One that is not answered is not
 // measured, and neither is the next before an answer comes.
-func (m *metrics) sent(msgs []*raftpb.Message) {
+func (m *metrics) beat(msgs []*raftpb.Message) {
 	for _, msg := range msgs {
 		if msg.GetType() == raftpb.MsgHeartbeat {
 			if _, ok := m.heartbeats[msg.GetTo()]; !ok {
@@ -102,14 +116,15 @@ func (m *metrics) sent(msgs []*raftpb.Message) {
 	}
 }
 
-// received notes the answer to a heartbeat.
+// received notes a message from another member, and the answer to a heartbeat.
 func (m *metrics) received(msg *raftpb.Message) {
+	m.receivedBytes.WithLabelValues(hex(msg.GetFrom())).Add(float64(proto.Size(msg)))
 	if msg.GetType() != raftpb.MsgHeartbeatResp {
 		return
 	}
 	if since, ok := m.heartbeats[msg.GetFrom()]; ok {
 		delete(m.heartbeats, msg.GetFrom())
-		m.roundTrip.WithLabelValues(fmt.Sprintf("%x", msg.GetFrom())).Observe(time.Since(since).Seconds())
+		m.roundTrip.WithLabelValues(hex(msg.GetFrom())).Observe(time.Since(since).Seconds())
 	}
 }
 
@@ -120,6 +135,8 @@ func (m *metrics) led(before *Status, leader uint64) {
 		m.leaderChanges.Inc()
 	}
 }
+
+func hex(id uint64) string { return strconv.FormatUint(id, 16) }
 
 // noteApply notes how long an entry took to apply, and logs it if that was long.
 func (n *Node) noteApply(index uint64, requests int, took time.Duration) {

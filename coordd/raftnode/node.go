@@ -288,7 +288,9 @@ func (n *Node) stepInbox() {
 			n.answerProbe()
 			continue
 		}
-		n.metrics.received(m)
+		if !raft.IsLocalMsgTarget(m.GetFrom()) && m.GetFrom() != n.cfg.ID {
+			n.metrics.received(m)
+		}
 		// The only errors are of messages that no longer matter: a response
 		// from a member that is gone, a proposal with no leader to take it.
 		_ = n.raw.Step(m)
@@ -317,8 +319,8 @@ func (n *Node) handleReady(rd raft.Ready) {
 		}
 	}
 	if len(remote) > 0 {
-		n.metrics.sent(remote)
-		n.cfg.Transport.Send(remote)
+		n.metrics.beat(remote)
+		n.send(remote)
 	}
 }
 
@@ -357,7 +359,7 @@ func (n *Node) deliver(responses []*raftpb.Message) {
 		}
 	}
 	if len(remote) > 0 {
-		n.cfg.Transport.Send(remote)
+		n.send(remote)
 	}
 	if local {
 		poke(n.wake)

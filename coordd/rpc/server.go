@@ -68,6 +68,9 @@ type Config struct {
 	// MemberPromote asks another member, the leader, as Reconfiguration.Promote does there.
 	MemberPromote func(ctx context.Context, member uint64, id uint64) ([]*coordpb.Member, error)
 
+	SlowRequest time.Duration // unary calls that take longer are logged; 0: none
+	Extensive   bool          // measure the time of every call
+
 	Logger *slog.Logger
 }
 
@@ -75,6 +78,9 @@ type Config struct {
 type Server struct {
 	Config
 	grpc    *grpc.Server
+	methods methods
+	traffic *traffic
+	slow    slowLog
 	health  *health.Server
 	leaders leaderMonitor
 	bcrypt  *passwords
@@ -88,13 +94,14 @@ type Server struct {
 // added to the server's own, as for transport credentials and keepalive.
 func New(cfg Config, options ...grpc.ServerOption) *Server {
 	s := &Server{
-		Config: cfg, health: health.NewServer(), leaders: newLeaderMonitor(),
+		Config: cfg, traffic: newTraffic(), health: health.NewServer(), leaders: newLeaderMonitor(),
 		bcrypt: newPasswords(cfg.BcryptCost, cfg.RequestTimeout),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(append([]grpc.ServerOption{
-		grpc.UnaryInterceptor(s.interceptUnary),
-		grpc.StreamInterceptor(s.interceptStream),
+		grpc.ChainUnaryInterceptor(s.observeUnary, s.interceptUnary),
+		grpc.ChainStreamInterceptor(s.observeStream, s.interceptStream),
+		grpc.ForceServerCodecV2(s.traffic),
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + frameBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(cfg.MaxConcurrentStreams),
@@ -109,6 +116,7 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 	v3lockpb.RegisterLockServer(s.grpc, &lockServer{Server: s})
 	v3electionpb.RegisterElectionServer(s.grpc, &electionServer{Server: s})
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	s.methods = newMethods(s.grpc, cfg.Extensive)
 
 	s.done.Go(func() { s.leaders.run(s.stopping, cfg.Node, leaderPatience*cfg.ElectionTimeout) })
 	return s

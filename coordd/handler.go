@@ -1,0 +1,50 @@
+package coordd
+
+import (
+	"net/http"
+
+	"github.com/coordd/coordd/coordd/httpapi"
+	"github.com/coordd/coordd/coordd/rpc"
+	"github.com/prometheus/client_golang/prometheus"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// storageVersion is the etcd release whose store layout is kept.
+const storageVersion = "3.7.0"
+
+// handler answers HTTP. It is made once: its metrics can be registered once.
+func (s *Server) handler() http.Handler {
+	return httpapi.NewHandler(httpapi.Config{
+		Node:           s.node,
+		Store:          s.storage.store,
+		Alarms:         func() []*pb.AlarmMember { return nil },
+		ServerVersion:  rpc.Version,
+		ClusterVersion: clusterVersion,
+		StorageVersion: storageVersion,
+		RequestTimeout: requestTimeout(&s.cfg),
+		Gateway:        s.clients.gateway,
+		Metrics:        s.registry(),
+		EnablePprof:    s.cfg.EnablePprof,
+		Logger:         s.log,
+	})
+}
+
+// registry holds the metrics of all parts of the member.
+func (s *Server) registry() *prometheus.Registry {
+	registry := httpapi.NewRegistry(s.node, s.storage.store, rpc.Version)
+	registry.MustRegister(s.clients.rpc.Collectors()...)
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "etcd_server_quota_backend_bytes",
+		Help: "Bytes that the backend may take; 0 where there is no bound."}, func() float64 { return float64(quotaBytes(&s.cfg)) }))
+	return registry
+}
+
+// defaultQuotaBytes bounds the backend where nothing else is said.
+const defaultQuotaBytes = 2 << 30
+
+// quotaBytes is QuotaBackendBytes or what stands for it; 0 is no bound.
+func quotaBytes(cfg *Config) int64 {
+	if cfg.QuotaBackendBytes == 0 {
+		return defaultQuotaBytes
+	}
+	return max(cfg.QuotaBackendBytes, 0)
+}
