@@ -77,6 +77,9 @@ func (w *writing) apply(req proto.Message) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.checkAlarms(req); err != nil {
+		return nil, err
+	}
 	w.txn = index.Revision{Main: w.current.revision + 1}
 	switch r := req.(type) {
 	case *pb.PutRequest:
@@ -97,6 +100,8 @@ func (w *writing) apply(req proto.Message) (proto.Message, error) {
 		return w.grant(r)
 	case *pb.LeaseRevokeRequest:
 		return w.revoke(r)
+	case *pb.AlarmRequest:
+		return w.applyAlarm(r)
 	case *coordpb.LeaseExpireRequest:
 		return w.expire(r), nil
 	case *coordpb.MemberPublishRequest:

@@ -1,6 +1,8 @@
 package kvcore
 
 import (
+	"context"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/coordd/coordd/kvcore/backend"
@@ -78,6 +80,7 @@ func (s *Store) CompactStep(limit int) (more bool) {
 		c.running = false
 		s.queue(compactionChange(finishedCompactKey, c.target))
 		s.compacted.Store(c.target)
+		s.compactions.notify()
 	}
 	s.publish()
 	return c.running
@@ -89,5 +92,19 @@ func (s *Store) erase(e erasure) {
 	s.queue(change{backend.Key, appendRevision(key, e.rev, e.tombstone), nil})
 }
 
-// CompactDone reports whether the physical compaction up to rev is finished.
-func (s *Store) CompactDone(rev int64) bool { return s.compacted.Load() >= rev }
+// AwaitCompaction returns once the physical compaction up to rev is finished, or
+// with the context's error. What it removes leaves the backend with the Flush
+// after that.
+func (s *Store) AwaitCompaction(ctx context.Context, rev int64) error {
+	for {
+		done := s.compactions.wait()
+		if s.compacted.Load() >= rev {
+			return nil
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

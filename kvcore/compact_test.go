@@ -1,6 +1,8 @@
 package kvcore
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -48,13 +50,17 @@ func TestCompactionEmptiesBackend(t *testing.T) {
 	put := &pb.PutRequest{Key: []byte("a")}
 	apply(put, put, put, &pb.DeleteRangeRequest{Key: []byte("a")})
 	wantRecords(4)
-	if s.CompactDone(5) {
-		t.Error("compaction is done before it was asked for")
-	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- s.AwaitCompaction(t.Context(), 5) }()
 	apply(&pb.CompactionRequest{Revision: 5})
 	wantRecords(1)
-	if !s.CompactDone(5) {
-		t.Error("compaction is not done")
+	if err := <-waiting; err != nil {
+		t.Error(err)
+	}
+	over, end := context.WithCancel(t.Context())
+	end()
+	if err := s.AwaitCompaction(over, 6); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting for a compaction that nobody asked for: %v", err)
 	}
 	apply(put, &pb.CompactionRequest{Revision: 6})
 	wantRecords(1)

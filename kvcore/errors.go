@@ -7,6 +7,7 @@ import "errors"
 var (
 	ErrClosed           = errors.New("kvcore: store is closed")
 	ErrCompacted        = errors.New("kvcore: required revision has been compacted")
+	ErrCorrupt          = errors.New("kvcore: the members' stores differ")
 	ErrDuplicateKey     = errors.New("kvcore: duplicate key in transaction")
 	ErrEmptyKey         = errors.New("kvcore: key is empty")
 	ErrFutureRevision   = errors.New("kvcore: required revision is in the future")
@@ -25,6 +26,7 @@ var (
 	ErrNotLearner       = errors.New("kvcore: member is not a learner")
 	ErrPeerURLExists    = errors.New("kvcore: another member has this peer URL")
 	ErrTooManyLearners  = errors.New("kvcore: too many learners")
+	ErrNoSpace          = errors.New("kvcore: the store has reached its quota")
 	ErrTooManyOps       = errors.New("kvcore: too many operations in transaction")
 	ErrValueProvided    = errors.New("kvcore: value is provided with ignore_value")
 )

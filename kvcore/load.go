@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -36,6 +37,7 @@ type loaded struct {
 	forced    uint64 // see Store.Force
 	confState *raftpb.ConfState
 	auth      *auth.Table
+	alarms    []*pb.AlarmMember
 }
 
 func load(b backend.Backend) (*loaded, error) {
@@ -47,7 +49,7 @@ func load(b backend.Backend) (*loaded, error) {
 	st := &loaded{tree: index.New(), attached: map[string]lease.ID{}}
 	st.applied.index, st.applied.term = r.Applied()
 	for _, step := range []func(backend.Reader) error{
-		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState, st.loadForced, st.loadAuth,
+		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState, st.loadForced, st.loadAuth, st.loadAlarms,
 	} {
 		if err := step(r); err != nil {
 			return nil, fmt.Errorf("kvcore: load: %w", err)

@@ -24,6 +24,7 @@ import (
 //	range KEY [END] [rev=N] [limit=N] [sort=TARGET] [order=asc|desc] [keys] [count] [min-mod=N] …
 //	txn              then lines "if TARGET KEY [END] OP VALUE", "then REQUEST", "else REQUEST"
 //	compact REV / grant ID TTL / revoke ID / expire TERM ID… / leases
+//	raise ALARM MEMBER / lift ALARM MEMBER / alarms ALARM
 //	watch NAME KEY [END] [rev=N] [prev] [no-put] [no-delete] / next NAME [bytes=N]
 //	flush / step KEYS / restart / term N
 //
@@ -240,6 +241,15 @@ func request(t *testing.T, f []string) proto.Message {
 		}
 	case "compact":
 		return &pb.CompactionRequest{Revision: number(t, words[0])}
+	case "raise", "lift", "alarms":
+		r := &pb.AlarmRequest{Alarm: pb.AlarmType(pb.AlarmType_value[words[0]])}
+		if len(words) > 1 {
+			r.MemberID = uint64(number(t, words[1]))
+		}
+		r.Action = map[string]pb.AlarmRequest_AlarmAction{
+			"raise": pb.AlarmRequest_ACTIVATE, "lift": pb.AlarmRequest_DEACTIVATE, "alarms": pb.AlarmRequest_GET,
+		}[f[0]]
+		return r
 	case "grant":
 		return &pb.LeaseGrantRequest{ID: number(t, words[0]), TTL: number(t, words[1])}
 	case "revoke":
@@ -326,12 +336,21 @@ func show(m proto.Message, err error) string {
 		for _, op := range r.Responses {
 			out.WriteString(showOp(op))
 		}
+	case *pb.AlarmResponse:
+		fmt.Fprintf(&out, "alarms %v\n", showAlarms(r.Alarms))
 	case *coordpb.LeaseExpireResponse:
 		fmt.Fprintf(&out, "expired %v\n", r.Expired)
 	default:
 		fmt.Fprintf(&out, "ok @%d\n", m.(interface{ GetHeader() *pb.ResponseHeader }).GetHeader().GetRevision())
 	}
 	return out.String()
+}
+
+func showAlarms(alarms []*pb.AlarmMember) (shown []string) {
+	for _, a := range alarms {
+		shown = append(shown, fmt.Sprintf("%v of %d", a.Alarm, a.MemberID))
+	}
+	return shown
 }
 
 func showOp(op *pb.ResponseOp) string {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/coordd/coordd/kvcore/auth"
@@ -50,10 +51,14 @@ type Store struct {
 	members   atomic.Pointer[membership]
 	confState atomic.Pointer[raftpb.ConfState]
 	forced    atomic.Uint64 // see Force
+	alarms    atomic.Pointer[[]*pb.AlarmMember]
 	watchers  registry
 	unflushed atomic.Int64 // bytes
 	compacted atomic.Int64 // the physical compaction up to this revision is done
 	counts    counts
+
+	alarmsChanged signal
+	compactions   signal // a physical compaction is done
 
 	// mu makes the writer and the two ends of Flush exclude each other. It is
 	// not held while the backend commits. It guards everything below.
@@ -127,6 +132,7 @@ func Open(b backend.Backend, o Options) (*Store, error) {
 	}
 	s := &Store{options: o, leases: lease.NewTable()}
 	s.adopt(st, newGeneration(b))
+	s.markVersion(b)
 	s.publish()
 	s.notified.Store(s.current.revision)
 	return s, nil
@@ -148,11 +154,13 @@ func (s *Store) adopt(st *loaded, g *generation) {
 	s.unflushed.Store(0)
 	s.compaction = compaction{target: st.scheduled, running: st.scheduled > st.finished}
 	s.compacted.Store(st.finished)
+	s.compactions.notify()
 	s.leases.Reset(st.leases, st.attached)
 	s.setMembership(st.members)
 	s.forced.Store(st.forced)
 	s.tokens.Clear() // which of them ended on the way is not known
 	s.confState.Store(st.confState)
+	s.setAlarms(st.alarms)
 }
 
 // snapshot brings current.index up to date and returns current.
