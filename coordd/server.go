@@ -126,6 +126,7 @@ func (s *Server) startNode() (err error) {
 		RequestTimeout:  requestTimeout(&s.cfg),
 		CatchUpBytes:    catchUpBytes,
 		CatchUpEntries:  s.cfg.SnapshotCatchupEntries,
+		CompactLimit:    s.cfg.CompactionBatchLimit,
 		Log:             s.storage.log,
 		Recovered:       s.storage.recovered,
 		StateMachine:    s.storage.store,

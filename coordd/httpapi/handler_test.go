@@ -57,6 +57,7 @@ func startAlarmed(t *testing.T, alarms []*pb.AlarmMember, voters ...uint64) (url
 	node, err := raftnode.Start(raftnode.Config{
 		ID: self, Tick: 10 * time.Millisecond, HeartbeatTicks: 1, ElectionTicks: 10, RequestTimeout: time.Second,
 		CatchUpBytes: 1 << 20, CatchUpEntries: 1000, Log: log, Recovered: recovered, StateMachine: store, Transport: nowhere{},
+		CompactLimit:    1000,
 		InstallSnapshot: func(*raftpb.SnapshotMetadata) error { panic("a snapshot for a lone member") },
 		Fatal:           func(err error) { t.Errorf("the member failed: %v", err) },
 		Logger:          slog.New(slog.DiscardHandler),

@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	// compactLimit is how many keys one step of a compaction visits between
-	// two entries, and how many records it removes.
-	compactLimit = 1000
 	// flushBytes of applied state start a flush before its time.
 	flushBytes = 16 << 20
 	// maxUnflushedBytes of applied state make the applier wait for a flush.
@@ -141,7 +138,7 @@ func (n *Node) awaitFlush() bool {
 // left. Steps are faster than the disk: it lets a flush take what has gathered,
 // unless there is something to apply.
 func (n *Node) compact() (more bool) {
-	more = n.cfg.StateMachine.CompactStep(compactLimit)
+	more = n.cfg.StateMachine.CompactStep(n.cfg.CompactLimit)
 	if more && n.cfg.StateMachine.Unflushed() > flushBytes {
 		poke(n.checkpoint)
 		select {

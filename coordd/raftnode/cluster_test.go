@@ -168,7 +168,8 @@ func (n *network) start(m *member) {
 	node, err := raftnode.Start(raftnode.Config{
 		ID: m.id, Tick: 10 * time.Millisecond, HeartbeatTicks: 1, ElectionTicks: 10, PreVote: true,
 		RequestTimeout: time.Second, CatchUpBytes: 1 << 20, CatchUpEntries: 10,
-		Log: log, Recovered: recovered, StateMachine: m.machine, Transport: link{n, m.id},
+		CompactLimit: 1000,
+		Log:          log, Recovered: recovered, StateMachine: m.machine, Transport: link{n, m.id},
 		InstallSnapshot: func(meta *raftpb.SnapshotMetadata) error { return n.install(m, meta) },
 		Fatal:           func(err error) { m.fatal <- err },
 		Logger:          slog.New(slog.DiscardHandler),

@@ -62,6 +62,7 @@ type Config struct {
 	RequestTimeout time.Duration // after it a waiting request gets ErrTimeout
 	CatchUpBytes   int           // log kept in memory and on disk for followers that lag, in bytes
 	CatchUpEntries uint64        // the same, in entries; whichever is less
+	CompactLimit   int           // keys that one step of a compaction visits between two entries, and records it removes
 	Log            *wal.Log
 	Recovered      *wal.Recovered
 	StateMachine   StateMachine
@@ -101,6 +102,7 @@ type Node struct {
 	wake       chan struct{} // pokes loop; capacity 1
 	checkpoint chan struct{} // pokes checkpointer; capacity 1
 	flushed    chan struct{} // pokes an applier that waits for a flush; capacity 1
+	durable    durable
 	installed  chan struct{} // applier to logWriter: the snapshot is in place; capacity 1
 	release    atomic.Uint64 // log up to this index may go; set by checkpointer, read by logWriter
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/kvcore"
@@ -13,10 +12,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
-
-// compactPollInterval is how often a caller who waits for a physical compaction
-// looks whether it is done.
-const compactPollInterval = 10 * time.Millisecond
 
 // kvServer is etcdserverpb.KV.
 type kvServer struct {
@@ -139,22 +134,19 @@ func (s *kvServer) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Co
 	return response, nil
 }
 
+// awaitCompaction returns once what was compacted has left this member's backend.
 func (s *kvServer) awaitCompaction(ctx context.Context, revision int64) error {
-	if s.Store.CompactDone(revision) {
-		return nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.stopping, func() { cancel(raftnode.ErrStopped) })()
+	err := s.Store.AwaitCompaction(ctx, revision)
+	if err == nil {
+		err = s.Node.Checkpoint(ctx)
 	}
-	ticker := time.NewTicker(compactPollInterval)
-	defer ticker.Stop()
-	for !s.Store.CompactDone(revision) {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.stopping.Done():
-			return raftnode.ErrStopped
-		}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return nil
+	return err
 }
 
 // firstChunkKeys is how many keys the first message of a RangeStream holds at most.

@@ -112,6 +112,7 @@ func (r *rig) startNode(t *testing.T, voters []uint64) {
 		RequestTimeout:  5 * time.Second,
 		CatchUpBytes:    1 << 20,
 		CatchUpEntries:  1000,
+		CompactLimit:    1000,
 		Log:             log,
 		Recovered:       recovered,
 		StateMachine:    r.store,
