@@ -8,6 +8,7 @@
 package backend
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ var (
 	ErrDamaged = errors.New("store is damaged")
 	ErrClosed  = errors.New("store is closed")
 	ErrBadKey  = errors.New("key is empty or too long")
+	ErrBusy    = errors.New("store is being defragmented")
 )
 
 // MaxKeyBytes is the longest key a bucket takes. It is bbolt's limit.
@@ -84,7 +86,14 @@ type Backend interface {
 	// Size returns the bytes the store takes, and how many of them hold data.
 	Size() (total, inUse int64)
 
-	// Close waits until every reader is released, then frees the store.
+	// Defragment gives back to the system what the store takes and does not
+	// use. Readers and Commit go on beside it. It fails with ErrBusy while
+	// another runs, with ErrClosed once Close has begun, or with the context's
+	// error; then the store is as before. progress is called from time to time
+	// with the bytes done and what they come to in the end, roughly.
+	Defragment(ctx context.Context, progress func(done, total int64)) error
+
+	// Close ends a defragmentation and waits until every reader is released, then frees the store.
 	Close() error
 }
 

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,7 +18,7 @@ import (
 // growthBytes is how much a file may grow while it is open. So much address
 // space beyond its end is mapped: bbolt can map more only when no reader is
 // open, and there is always one. A commit that would grow the file further
-// fails; after the next open there is room again.
+// fails; after a defragmentation or the next open there is room again.
 const growthBytes = 1 << (30 + 8*(strconv.IntSize/64)) // 256 GiB, 1 GiB on 32 bits
 
 // fillPercent is how full bbolt leaves pages when it splits them. Revisions
@@ -26,13 +27,41 @@ const fillPercent = 0.95
 
 // bolt is a store in a bbolt file.
 type bolt struct {
-	db   *bbolt.DB
-	path string
+	path   string
+	growth int // see growthBytes
 
-	commit     sync.Mutex                 // held by Commit and Close
+	commit sync.Mutex // held by Commit, Close, and a defragmentation when it starts, catches up and ends
+	file   *boltFile  // guarded by commit
+	failed error      // why nothing may be committed any more; guarded by commit
+	record *record    // of commits, for a defragmentation; nil while there is none; guarded by commit
+
+	defragmenting sync.Mutex      // held by Defragment as long as it runs
+	closing       context.Context // ended by Close
+	beginClosing  context.CancelFunc
+
 	unfinished sync.WaitGroup             // readers not yet released
 	newest     atomic.Pointer[boltReader] // nil once closed
 	inUse      atomic.Int64               // bytes of pages not free
+}
+
+// boltFile is one bbolt file. The backend uses it while it is the present one,
+// and each reader while it lives. The last of them closes it.
+type boltFile struct {
+	db   *bbolt.DB
+	refs refs
+}
+
+func newBoltFile(db *bbolt.DB) *boltFile {
+	f := &boltFile{db: db}
+	f.refs.n.Store(1)
+	return f
+}
+
+func (f *boltFile) release() error {
+	if !f.refs.release() {
+		return nil
+	}
+	return f.db.Close()
 }
 
 // OpenBolt opens the store in the file at path, and creates it, with its
@@ -64,8 +93,9 @@ func openBolt(path string, growth int) (*bolt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("backend: open %s: %w", path, err)
 	}
-	b := &bolt{db: db, path: path}
-	if err := b.start(); err != nil {
+	b := &bolt{path: path, growth: growth, file: newBoltFile(db)}
+	b.closing, b.beginClosing = context.WithCancel(context.Background())
+	if err := errors.Join(removeStale(path+defragSuffix), b.start()); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("backend: open %s: %w", path, err)
 	}
@@ -105,7 +135,7 @@ func openDB(path string, mapBytes int) (db *bbolt.DB, err error) {
 // either the whole of it or nothing there.
 func createBolt(path string) error {
 	partial := path + ".partial"
-	if err := os.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := removeStale(partial); err != nil {
 		return err
 	}
 	db, err := openDB(partial, 1<<20)
@@ -120,6 +150,14 @@ func createBolt(path string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// removeStale removes what an earlier process may have left.
+func removeStale(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func syncDir(name string) error {
@@ -143,7 +181,7 @@ func createBuckets(tx *bbolt.Tx) error {
 // by a version that did not know them, gets them.
 func (b *bolt) start() error {
 	complete := false
-	err := b.db.View(func(tx *bbolt.Tx) error {
+	err := b.file.db.View(func(tx *bbolt.Tx) error {
 		complete = true
 		for bucket := range Bucket(buckets) {
 			complete = complete && tx.Bucket([]byte(bucket.String())) != nil
@@ -151,7 +189,7 @@ func (b *bolt) start() error {
 		return nil
 	})
 	if err == nil && !complete {
-		err = b.db.Update(createBuckets)
+		err = b.file.db.Update(createBuckets)
 	}
 	if err != nil {
 		return err
@@ -161,16 +199,22 @@ func (b *bolt) start() error {
 
 // publish makes the last committed state what new readers see.
 func (b *bolt) publish() error {
-	next, err := newBoltReader(b)
+	next, err := newBoltReader(b, b.file)
 	if err != nil {
 		return err
 	}
-	stats := b.db.Stats()
-	b.inUse.Store(next.tx.Size() - int64(stats.FreePageN+stats.PendingPageN)*int64(b.db.Info().PageSize))
+	b.show(next)
+	return nil
+}
+
+// show makes next what new readers see.
+func (b *bolt) show(next *boltReader) {
+	db := next.file.db
+	stats := db.Stats()
+	b.inUse.Store(next.size - int64(stats.FreePageN+stats.PendingPageN)*int64(db.Info().PageSize))
 	if last := b.newest.Swap(next); last != nil {
 		last.Release()
 	}
-	return nil
 }
 
 func (b *bolt) Begin(index, term uint64) *Batch { return newBatch(index, term) }
@@ -185,8 +229,14 @@ func (b *bolt) Commit(batch *Batch) error {
 	if b.newest.Load() == nil {
 		return fmt.Errorf("backend: commit to %s: %w", b.path, ErrClosed)
 	}
-	if err := b.db.Update(func(tx *bbolt.Tx) error { return write(tx, changes) }); err != nil {
+	if b.failed != nil {
+		return fmt.Errorf("backend: commit to %s: %w", b.path, b.failed)
+	}
+	if err := b.file.db.Update(func(tx *bbolt.Tx) error { return write(tx, changes) }); err != nil {
 		return fmt.Errorf("backend: commit to %s: %w", b.path, err)
+	}
+	if b.record != nil {
+		b.record.add(changes)
 	}
 	if err := b.publish(); err != nil {
 		return fmt.Errorf("backend: read %s after commit: %w", b.path, err)
@@ -245,13 +295,18 @@ func (b *bolt) Size() (total, inUse int64) {
 }
 
 func (b *bolt) Close() error {
+	b.beginClosing()
+	b.defragmenting.Lock()
+	defer b.defragmenting.Unlock()
 	b.commit.Lock()
 	defer b.commit.Unlock()
-	if last := b.newest.Swap(nil); last != nil {
-		last.Release()
+	last := b.newest.Swap(nil)
+	if last == nil {
+		return nil // closed already
 	}
+	last.Release()
 	b.unfinished.Wait()
-	if err := b.db.Close(); err != nil {
+	if err := b.file.release(); err != nil {
 		return fmt.Errorf("backend: close %s: %w", b.path, err)
 	}
 	return nil

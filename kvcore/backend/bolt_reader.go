@@ -16,6 +16,7 @@ import (
 type boltReader struct {
 	refs        refs
 	owner       *bolt
+	file        *boltFile
 	tx          *bbolt.Tx
 	buckets     [buckets]*bbolt.Bucket
 	cursors     [buckets]sync.Pool // of *bbolt.Cursor: a fresh one grows its stack at each use
@@ -23,12 +24,12 @@ type boltReader struct {
 	size        int64 // bytes of the file that this state spans
 }
 
-func newBoltReader(b *bolt) (*boltReader, error) {
-	tx, err := b.db.Begin(false)
+func newBoltReader(b *bolt, file *boltFile) (*boltReader, error) {
+	tx, err := file.db.Begin(false)
 	if err != nil {
 		return nil, err
 	}
-	r := &boltReader{owner: b, tx: tx, size: tx.Size()}
+	r := &boltReader{owner: b, file: file, tx: tx, size: tx.Size()}
 	r.refs.n.Store(1)
 	for bucket := range Bucket(buckets) {
 		open := tx.Bucket([]byte(bucket.String()))
@@ -36,6 +37,7 @@ func newBoltReader(b *bolt) (*boltReader, error) {
 		r.cursors[bucket].New = func() any { return open.Cursor() }
 	}
 	r.index, r.term = appliedOf(r)
+	file.refs.acquire()
 	b.unfinished.Add(1)
 	return r, nil
 }
@@ -78,5 +80,6 @@ func (r *boltReader) Release() {
 	if err := r.tx.Rollback(); err != nil {
 		panic(fmt.Sprintf("backend: read transaction of %s ended before its last release: %v", r.owner.path, err))
 	}
+	_ = r.file.release() // the last of a file that a defragmentation has replaced: nothing depends on it
 	r.owner.unfinished.Done()
 }

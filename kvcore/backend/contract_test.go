@@ -110,16 +110,17 @@ func contentOf(b Backend) string {
 // TestContract is what both implementations owe their users.
 func TestContract(t *testing.T) {
 	contract := map[string]func(*testing.T, store){
-		"batch":     testBatch,
-		"ascend":    testAscend,
-		"applied":   testApplied,
-		"isolation": testIsolation,
-		"badKey":    testBadKey,
-		"copy":      testCopy,
-		"close":     testClose,
-		"readers":   testReadersBesideCommits,
-		"noAllocs":  testReaderDoesNotAllocate,
-		"size":      testSize,
+		"batch":      testBatch,
+		"ascend":     testAscend,
+		"applied":    testApplied,
+		"isolation":  testIsolation,
+		"badKey":     testBadKey,
+		"copy":       testCopy,
+		"close":      testClose,
+		"readers":    testReadersBesideCommits,
+		"noAllocs":   testReaderDoesNotAllocate,
+		"size":       testSize,
+		"defragment": testDefragment,
 	}
 	for name, s := range stores(t) {
 		for rule, test := range contract {
@@ -420,5 +421,71 @@ func testSize(t *testing.T, s store) {
 	total, inUse := b.Size()
 	if full < 1000<<10 || inUse > 100<<10 || total < inUse {
 		t.Errorf("%d bytes in use when full, %d of %d when emptied", full, inUse, total)
+	}
+}
+
+// testDefragment: commits and readers go on beside a defragmentation, and nothing
+// of what they wrote or saw is different after it.
+func testDefragment(t *testing.T, s store) {
+	b := s.open(t)
+	fill := b.Begin(1, 1)
+	for i := range 4000 {
+		fill.Put(Key, fmt.Appendf(nil, "%05d", i), make([]byte, 1<<10))
+	}
+	fill.Put(Alarm, []byte("alarm"), nil)
+	mustCommit(t, b, fill)
+	drop := b.Begin(2, 1)
+	for i := range 3000 {
+		drop.Delete(Key, fmt.Appendf(nil, "%05d", i))
+	}
+	mustCommit(t, b, drop)
+	before := b.Reader()
+	want := content(before)
+
+	same := NewMemory() // what it should hold in the end
+	defer mustClose(t, same)
+	mustCommit(t, same, fill)
+	mustCommit(t, same, drop)
+	commits := uint64(2)
+	beside := func(done, total int64) {
+		if done > total {
+			t.Errorf("%d bytes of %d are done", done, total)
+		}
+		commits++
+		batch := b.Begin(commits, 1)
+		batch.Put(Key, fmt.Appendf(nil, "%05d", commits), []byte("new"))
+		batch.Put(Key, []byte("03500"), fmt.Appendf(nil, "%d", commits))
+		batch.Delete(Key, fmt.Appendf(nil, "%05d", 3000+commits))
+		batch.Put(Lease, []byte("lease"), fmt.Appendf(nil, "%d", commits))
+		batch.Delete(Alarm, []byte("alarm"))
+		mustCommit(t, b, batch)
+		mustCommit(t, same, batch)
+	}
+	if err := b.Defragment(t.Context(), beside); err != nil {
+		t.Fatal(err)
+	}
+	if commits == 2 {
+		t.Error("no progress was told")
+	}
+	beside(0, 0)
+	check := func() {
+		t.Helper()
+		if contentOf(b) != contentOf(same) {
+			t.Error("the content differs")
+		}
+		if index, _ := b.Applied(); index != commits {
+			t.Errorf("applied %d after %d commits", index, commits)
+		}
+	}
+	check()
+	if content(before) != want {
+		t.Error("a reader from before sees something else after")
+	}
+	before.Release()
+	b = s.reopen(t, b)
+	check()
+	mustClose(t, b)
+	if err := b.Defragment(t.Context(), beside); !errors.Is(err, ErrClosed) {
+		t.Errorf("defragment after close: %v", err)
 	}
 }
