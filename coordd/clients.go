@@ -65,6 +65,8 @@ func (s *Server) serveClients() error {
 			MemberPromote:        s.transport.MemberPromote,
 			SlowRequest:          s.cfg.WarningUnaryRequestDuration,
 			Extensive:            s.cfg.Metrics == "extensive",
+			Quota:                s.quota,
+			Defragment:           s.storage.defragment,
 			Logger:               s.log,
 		}, s.rpcOptions()...),
 	}

@@ -6,7 +6,6 @@ import (
 	"github.com/coordd/coordd/coordd/httpapi"
 	"github.com/coordd/coordd/coordd/rpc"
 	"github.com/prometheus/client_golang/prometheus"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
 // storageVersion is the etcd release whose store layout is kept.
@@ -17,7 +16,7 @@ func (s *Server) handler() http.Handler {
 	return httpapi.NewHandler(httpapi.Config{
 		Node:           s.node,
 		Store:          s.storage.store,
-		Alarms:         func() []*pb.AlarmMember { return nil },
+		Alarms:         s.storage.store.Alarms,
 		ServerVersion:  rpc.Version,
 		ClusterVersion: clusterVersion,
 		StorageVersion: storageVersion,
@@ -34,17 +33,6 @@ func (s *Server) registry() *prometheus.Registry {
 	registry := httpapi.NewRegistry(s.node, s.storage.store, rpc.Version)
 	registry.MustRegister(s.clients.rpc.Collectors()...)
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "etcd_server_quota_backend_bytes",
-		Help: "Bytes that the backend may take; 0 where there is no bound."}, func() float64 { return float64(quotaBytes(&s.cfg)) }))
+		Help: "Bytes that the backend may take; 0 where there is no bound."}, func() float64 { return float64(s.quota.Bytes) }))
 	return registry
-}
-
-// defaultQuotaBytes bounds the backend where nothing else is said.
-const defaultQuotaBytes = 2 << 30
-
-// quotaBytes is QuotaBackendBytes or what stands for it; 0 is no bound.
-func quotaBytes(cfg *Config) int64 {
-	if cfg.QuotaBackendBytes == 0 {
-		return defaultQuotaBytes
-	}
-	return max(cfg.QuotaBackendBytes, 0)
 }

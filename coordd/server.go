@@ -12,6 +12,7 @@ import (
 
 	"github.com/coordd/coordd/coordd/expire"
 	"github.com/coordd/coordd/coordd/peer"
+	"github.com/coordd/coordd/coordd/quota"
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/coordd/rpc"
 	"github.com/coordd/coordd/coordd/token"
@@ -37,6 +38,7 @@ type Server struct {
 	storage   *storage
 	transport *peer.Transport
 	node      *raftnode.Node
+	quota     *quota.Quota
 	peers     *grpc.Server
 	clients   *clients
 	tokens    token.Provider
@@ -107,6 +109,8 @@ func (s *Server) start() (err error) {
 	s.running.Go(s.followMembers)
 	expirer := &expire.Driver{Node: s.node, Leases: s.storage.store.Leases(), Now: time.Now, Logger: s.log}
 	s.running.Go(func() { expirer.Run(s.ctx) })
+	s.quota = s.newQuota()
+	s.running.Go(func() { s.quota.Run(s.ctx) })
 	s.servePeers()
 	if err := s.serveClients(); err != nil {
 		return err
@@ -136,6 +140,14 @@ func (s *Server) startNode() (err error) {
 		Logger:          s.log,
 	})
 	return err
+}
+
+func (s *Server) newQuota() *quota.Quota {
+	bytes := s.cfg.QuotaBackendBytes
+	if bytes == 0 {
+		bytes = quota.DefaultBytes
+	}
+	return &quota.Quota{Bytes: bytes, Member: s.storage.memberID, Store: s.storage.store, Node: s.node, Logger: s.log}
 }
 
 // requestTimeout is etcd's: 5 s to get through a queue and two elections.

@@ -37,10 +37,11 @@ const hasRunTimeout = time.Second
 //	<data-dir>/member/snap/db       the store, behind the log by up to a flush
 //	<data-dir>/member/snap/*.snap.db  a store received from the leader
 type storage struct {
-	fs    disk.FS
-	lock  io.Closer
-	snaps *snap.Dir
-	store *kvcore.Store
+	fs           disk.FS
+	lock         io.Closer
+	snaps        *snap.Dir
+	store        *kvcore.Store
+	defragmenter defragmenter
 
 	log                 *wal.Log
 	recovered           *wal.Recovered
@@ -236,6 +237,7 @@ func openStore(path string) (*kvcore.Store, error) {
 
 // install puts a received store in the place of the present one.
 func (s *storage) install(meta *raftpb.SnapshotMetadata) error {
+	defer s.defragmenter.hold()()
 	if err := s.snaps.Install(snap.Position{Index: meta.GetIndex(), Term: meta.GetTerm()}); err != nil {
 		return err
 	}
@@ -250,6 +252,7 @@ func (s *storage) install(meta *raftpb.SnapshotMetadata) error {
 }
 
 func (s *storage) close() error {
+	s.defragmenter.hold() // for good
 	var errs []error
 	if s.store != nil {
 		errs = append(errs, s.store.Close())

@@ -32,7 +32,7 @@ func (s *Store) raised(a *pb.AlarmMember) bool {
 	return slices.ContainsFunc(*s.alarms.Load(), func(o *pb.AlarmMember) bool { return compareAlarms(a, o) == 0 })
 }
 
-// applyAlarm answers as etcd does: with the alarm when it stands now, or does no
+// applyAlarm raises or lifts an alarm. It answers as etcd does: with the alarm when it stands now, or does no
 // longer, through this request or an earlier one; with nothing where there was
 // none to lift.
 func (s *Store) applyAlarm(r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
@@ -42,12 +42,6 @@ func (s *Store) applyAlarm(r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
 	}
 	a := &pb.AlarmMember{MemberID: r.MemberID, Alarm: r.Alarm}
 	switch r.Action {
-	case pb.AlarmRequest_GET:
-		for _, o := range *s.alarms.Load() {
-			if r.Alarm == pb.AlarmType_NONE || r.Alarm == o.Alarm {
-				response.Alarms = append(response.Alarms, o)
-			}
-		}
 	case pb.AlarmRequest_ACTIVATE:
 		if r.Alarm == pb.AlarmType_NONE {
 			break
@@ -63,7 +57,7 @@ func (s *Store) applyAlarm(r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
 			s.queue(change{backend.Alarm, alarmKey(a), nil})
 			response.Alarms = []*pb.AlarmMember{a}
 		}
-	default:
+	default: // asking what stands is a read
 		return nil, fmt.Errorf("%w: alarm action %d", ErrMalformed, r.Action)
 	}
 	return response, nil

@@ -24,7 +24,7 @@ import (
 //	range KEY [END] [rev=N] [limit=N] [sort=TARGET] [order=asc|desc] [keys] [count] [min-mod=N] …
 //	txn              then lines "if TARGET KEY [END] OP VALUE", "then REQUEST", "else REQUEST"
 //	compact REV / grant ID TTL / revoke ID / expire TERM ID… / leases
-//	raise ALARM MEMBER / lift ALARM MEMBER / alarms ALARM
+//	raise ALARM MEMBER / lift ALARM MEMBER / alarms
 //	watch NAME KEY [END] [rev=N] [prev] [no-put] [no-delete] / next NAME [bytes=N]
 //	flush / step KEYS / restart / term N
 //
@@ -76,6 +76,8 @@ func (s *script) line(t *testing.T, f []string) string {
 		return s.next(t, f[1:])
 	case "leases":
 		return s.leases()
+	case "alarms":
+		return fmt.Sprintf("alarms %v\n", showAlarms(s.Alarms()))
 	case "flush":
 		if _, err := s.Flush(); err != nil {
 			t.Fatal(err)
@@ -241,14 +243,9 @@ func request(t *testing.T, f []string) proto.Message {
 		}
 	case "compact":
 		return &pb.CompactionRequest{Revision: number(t, words[0])}
-	case "raise", "lift", "alarms":
-		r := &pb.AlarmRequest{Alarm: pb.AlarmType(pb.AlarmType_value[words[0]])}
-		if len(words) > 1 {
-			r.MemberID = uint64(number(t, words[1]))
-		}
-		r.Action = map[string]pb.AlarmRequest_AlarmAction{
-			"raise": pb.AlarmRequest_ACTIVATE, "lift": pb.AlarmRequest_DEACTIVATE, "alarms": pb.AlarmRequest_GET,
-		}[f[0]]
+	case "raise", "lift":
+		r := &pb.AlarmRequest{Alarm: pb.AlarmType(pb.AlarmType_value[words[0]]), MemberID: uint64(number(t, words[1]))}
+		r.Action = map[string]pb.AlarmRequest_AlarmAction{"raise": pb.AlarmRequest_ACTIVATE, "lift": pb.AlarmRequest_DEACTIVATE}[f[0]]
 		return r
 	case "grant":
 		return &pb.LeaseGrantRequest{ID: number(t, words[0]), TTL: number(t, words[1])}

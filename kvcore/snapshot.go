@@ -48,6 +48,9 @@ func (s *Store) Snapshot() (Snapshot, error) {
 	return snap, nil
 }
 
+// Size returns the number of bytes that WriteTo writes.
+func (s Snapshot) Size() int64 { return s.reader.Size() }
+
 // WriteTo writes the snapshot in the form the backend opens.
 func (s Snapshot) WriteTo(w io.Writer) (int64, error) { return s.reader.WriteTo(w) }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/coordd/coordd/coordd/token"
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/kvcore/auth"
+	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/lease"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -34,6 +35,8 @@ var wireErrors = []struct{ inside, wire error }{
 	{kvcore.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
 	{kvcore.ErrLeaseTTLTooLarge, rpctypes.ErrGRPCLeaseTTLTooLarge},
 	{kvcore.ErrMalformed, status.Error(codes.InvalidArgument, "etcdserver: malformed request")},
+	{kvcore.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{kvcore.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
 	{kvcore.ErrClosed, rpctypes.ErrGRPCStopped},
 
 	{kvcore.ErrMemberExists, rpctypes.ErrGRPCMemberExist},
@@ -68,6 +71,8 @@ var wireErrors = []struct{ inside, wire error }{
 	{auth.ErrUserNotFound, rpctypes.ErrGRPCUserNotFound},
 	{auth.ErrWrongPassword, rpctypes.ErrGRPCAuthFailed},
 	{token.ErrVerifyOnly, status.Error(codes.Unknown, "auth: token signing attempted with verify-only key")},
+	{backend.ErrBusy, status.Error(codes.FailedPrecondition, "coordd: this member is being defragmented already")},
+
 	{lease.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
 	{lease.ErrNotPromoted, rpctypes.ErrGRPCLeaderChanged},
@@ -106,9 +111,4 @@ func wireError(err error) error {
 		return status.FromContextError(err).Err()
 	}
 	return status.Error(codes.Unknown, err.Error())
-}
-
-// unsupported is the answer to calls of the API that are not served.
-func unsupported(what string) error {
-	return status.Errorf(codes.Unimplemented, "coordd: %s is not supported", what)
 }

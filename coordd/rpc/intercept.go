@@ -2,10 +2,10 @@ package rpc
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/coordd/coordd/coordd/raftnode"
+	"github.com/coordd/coordd/kvcore"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
@@ -24,6 +24,9 @@ func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnarySe
 	}
 	if err := s.permitCall(ctx, info.FullMethod, req); err != nil {
 		return nil, wireError(err)
+	}
+	if s.Store.Corrupt(s.MemberID) && servesData(info.FullMethod) {
+		return nil, rpctypes.ErrGRPCCorrupt
 	}
 	response, err := handler(ctx, req)
 	if err != nil {
@@ -68,6 +71,12 @@ func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.S
 	if err := s.permitCall(ctx, info.FullMethod, nil); err != nil {
 		return wireError(err)
 	}
+	if servesData(info.FullMethod) {
+		defer context.AfterFunc(s.sound.present(), func() { cancel(kvcore.ErrCorrupt) })()
+		if s.Store.Corrupt(s.MemberID) {
+			return rpctypes.ErrGRPCCorrupt
+		}
+	}
 	err := handler(srv, endingStream{stream, ctx})
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -110,37 +119,9 @@ func receive[M any](ctx context.Context, recv func() (M, error), isEnd func(erro
 }
 
 // leaderMonitor tells streams that no leader has been known for too long.
-type leaderMonitor struct {
-	mu   sync.Mutex
-	ctx  context.Context // ended while the leader is lost
-	lost context.CancelFunc
-}
+type leaderMonitor struct{ condition }
 
-func newLeaderMonitor() leaderMonitor {
-	ctx, cancel := context.WithCancel(context.Background())
-	return leaderMonitor{ctx: ctx, lost: cancel}
-}
-
-// present returns a context that ends when the leader is lost.
-func (m *leaderMonitor) present() context.Context {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.ctx
-}
-
-func (m *leaderMonitor) found() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.ctx.Err() != nil {
-		m.ctx, m.lost = context.WithCancel(context.Background())
-	}
-}
-
-func (m *leaderMonitor) lose() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.lost()
-}
+func newLeaderMonitor() leaderMonitor { return leaderMonitor{newCondition()} }
 
 // run watches for a leader until ctx ends. Elections that come to nothing do
 // not begin the wait anew.

@@ -318,17 +318,6 @@ func TestPhysicalCompactionIsDoneWhenItReturns(t *testing.T) {
 	}
 }
 
-func TestUnsupportedCallsSaySo(t *testing.T) {
-	r := newRig(t, nil)
-	_, addErr := pb.NewClusterClient(r.conn).MemberAdd(t.Context(), &pb.MemberAddRequest{})
-	_, moveErr := pb.NewMaintenanceClient(r.conn).MoveLeader(t.Context(), &pb.MoveLeaderRequest{})
-	for _, err := range []error{addErr, moveErr} {
-		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "not supported") {
-			t.Errorf("%v, want Unimplemented and a reason", err)
-		}
-	}
-}
-
 func TestStopEndsStreamsAndCalls(t *testing.T) {
 	r := newRig(t, nil)
 	s := r.watch(t)

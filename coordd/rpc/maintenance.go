@@ -2,10 +2,11 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/coordd/coordd/kvcore"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc"
 )
 
 // maintenanceServer is etcdserverpb.Maintenance.
@@ -27,13 +28,25 @@ func (s *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 		RaftTerm:         node.Term,
 		RaftAppliedIndex: node.Applied,
 		IsLearner:        node.Learner,
-		StorageVersion:   storageVersion,
+		StorageVersion:   kvcore.StorageVersion,
+		DbSizeQuota:      s.Quota.Bytes,
 		DowngradeInfo:    &pb.DowngradeInfo{},
 	}
 	if node.Leader == 0 {
 		response.Errors = append(response.Errors, rpctypes.ErrNoLeader.Error())
 	}
+	for _, a := range s.Store.Alarms() {
+		response.Errors = append(response.Errors, describeAlarm(a))
+	}
 	return response, nil
+}
+
+// describeAlarm writes an alarm as etcd does, for clients that look for it.
+func describeAlarm(a *pb.AlarmMember) string {
+	if a.MemberID == 0 {
+		return fmt.Sprintf("alarm:%s", a.Alarm)
+	}
+	return fmt.Sprintf("memberID:%d alarm:%s", a.MemberID, a.Alarm)
 }
 
 func (s *maintenanceServer) HashKV(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
@@ -59,22 +72,58 @@ func (s *maintenanceServer) Hash(context.Context, *pb.HashRequest) (*pb.HashResp
 	return &pb.HashResponse{Header: s.header(h.Revision), Hash: h.Hash}, nil
 }
 
-// Alarm answers that there are none: health checks ask.
-func (s *maintenanceServer) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	if r.GetAction() == pb.AlarmRequest_ACTIVATE {
-		return nil, unsupported("raising an alarm")
+// Alarm lists, raises or lifts alarms.
+func (s *maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	if r.GetAction() == pb.AlarmRequest_GET {
+		return s.listAlarms(ctx, r.GetAlarm())
 	}
-	return &pb.AlarmResponse{Header: s.header(s.Store.Revision())}, nil
+	response, err := propose[*pb.AlarmResponse](ctx, s.Server, r)
+	if err != nil {
+		return nil, err
+	}
+	response.Header = s.fill(response.Header)
+	return response, nil
 }
 
-func (s *maintenanceServer) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
-	return nil, unsupported("defragmentation")
+// listAlarms answers with the alarms of a kind, NONE for all. Health checks ask:
+// where etcd writes that to the log, a read index will do.
+func (s *maintenanceServer) listAlarms(ctx context.Context, kind pb.AlarmType) (*pb.AlarmResponse, error) {
+	if err := s.Node.ReadIndex(ctx); err != nil {
+		return nil, err
+	}
+	response := &pb.AlarmResponse{Header: s.header(s.Store.Revision())}
+	for _, a := range s.Store.Alarms() {
+		if kind == pb.AlarmType_NONE || kind == a.Alarm {
+			response.Alarms = append(response.Alarms, a)
+		}
+	}
+	return response, nil
 }
 
-func (s *maintenanceServer) Snapshot(*pb.SnapshotRequest, grpc.ServerStreamingServer[pb.SnapshotResponse]) error {
-	return unsupported("saving a snapshot")
+// Defragment returns once this member's store takes no more than it needs.
+func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	if err := s.Node.Checkpoint(ctx); err != nil { // what was compacted leaves the backend with that
+		return nil, err
+	}
+	before, inUse := s.Store.Size()
+	began := s.Now()
+	s.Logger.Info("defragmenting the store", "bytes", before, "in_use_bytes", inUse)
+	if err := s.Config.Defragment(ctx, s.logProgress("defragmenting the store")); err != nil {
+		s.Logger.Warn("the store was not defragmented, and is as before", "error", err)
+		return nil, err
+	}
+	after, _ := s.Store.Size()
+	s.Logger.Info("defragmented the store", "bytes", after, "bytes_before", before, "took", s.Now().Sub(began))
+	return &pb.DefragmentResponse{Header: s.header(s.Store.Revision())}, nil
 }
 
-func (s *maintenanceServer) Downgrade(context.Context, *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
-	return nil, unsupported("downgrading")
+// logProgress returns a function that logs each tenth of the way.
+func (s *maintenanceServer) logProgress(what string) func(done, total int64) {
+	tenths := int64(0)
+	return func(done, total int64) {
+		if now := 10 * done / max(total, 1); now > tenths {
+			tenths = now
+			s.Logger.Info(what, "done_bytes", done, "total_bytes", total)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/expire"
+	"github.com/coordd/coordd/coordd/quota"
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/coordd/wal"
 	"github.com/coordd/coordd/kvcore"
@@ -69,9 +70,11 @@ func newRig(t *testing.T, change func(*Config), others ...uint64) *rig {
 		MinLeaseTTLSeconds:   2,
 		BcryptCost:           bcrypt.MinCost,
 		Now:                  time.Now,
+		Defragment:           r.store.Defragment,
 		Logger:               slog.New(slog.DiscardHandler),
 	}
 	cfg.Tokens = simpleTokens(t, r.store)
+	cfg.Quota = &quota.Quota{Bytes: quota.DefaultBytes, Member: testMember, Store: r.store, Node: r.node, Logger: cfg.Logger}
 	if change != nil {
 		change(&cfg)
 	}

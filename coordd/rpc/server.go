@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coordd/coordd/coordd/quota"
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/coordd/token"
 	"github.com/coordd/coordd/kvcore"
@@ -27,8 +28,6 @@ const (
 	// Version is the etcd release whose API is served. Clients choose by it
 	// what they may use.
 	Version = "3.7.3"
-	// storageVersion is the etcd release whose store layout is kept.
-	storageVersion = "3.7.0"
 
 	// frameBytes is what a request may be larger on the wire than
 	// MaxRequestBytes before gRPC itself refuses it, as in etcd. In between,
@@ -71,6 +70,11 @@ type Config struct {
 	SlowRequest time.Duration // unary calls that take longer are logged; 0: none
 	Extensive   bool          // measure the time of every call
 
+	// Quota bounds what clients may put into the store.
+	Quota *quota.Quota
+	// Defragment is the store's, without regard to who else may replace its file.
+	Defragment func(ctx context.Context, progress func(done, total int64)) error
+
 	Logger *slog.Logger
 }
 
@@ -84,6 +88,7 @@ type Server struct {
 	health  *health.Server
 	leaders leaderMonitor
 	bcrypt  *passwords
+	sound   condition // this member's data are not in doubt
 
 	stopping context.Context
 	stop     context.CancelFunc
@@ -94,7 +99,7 @@ type Server struct {
 // added to the server's own, as for transport credentials and keepalive.
 func New(cfg Config, options ...grpc.ServerOption) *Server {
 	s := &Server{
-		Config: cfg, traffic: newTraffic(), health: health.NewServer(), leaders: newLeaderMonitor(),
+		Config: cfg, traffic: newTraffic(), health: health.NewServer(), leaders: newLeaderMonitor(), sound: newCondition(),
 		bcrypt: newPasswords(cfg.BcryptCost, cfg.RequestTimeout),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
@@ -119,6 +124,7 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 	s.methods = newMethods(s.grpc, cfg.Extensive)
 
 	s.done.Go(func() { s.leaders.run(s.stopping, cfg.Node, leaderPatience*cfg.ElectionTimeout) })
+	s.done.Go(func() { s.watchAlarms(s.stopping) })
 	return s
 }
 

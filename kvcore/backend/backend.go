@@ -111,6 +111,9 @@ type Reader interface {
 	// Applied returns the position this view was committed at.
 	Applied() (index, term uint64)
 
+	// Size returns the number of bytes that WriteTo writes.
+	Size() int64
+
 	// WriteTo writes the whole view in the form the implementation opens, and
 	// returns the number of bytes written.
 	WriteTo(w io.Writer) (int64, error)

@@ -64,6 +64,8 @@ func (r *boltReader) Ascend(bucket Bucket, from, to []byte, f func(k, v []byte) 
 
 func (r *boltReader) Applied() (index, term uint64) { return r.index, r.term }
 
+func (r *boltReader) Size() int64 { return r.size }
+
 // WriteTo implements Reader: it writes the file as of this state.
 func (r *boltReader) WriteTo(w io.Writer) (int64, error) {
 	n, err := r.tx.WriteTo(w)

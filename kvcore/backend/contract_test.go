@@ -297,6 +297,9 @@ func testCopy(t *testing.T, s store) {
 	if n, err := r.WriteTo(&buf); err != nil || n != int64(buf.Len()) {
 		t.Fatalf("WriteTo wrote %d bytes and returned %d, %v", buf.Len(), n, err)
 	}
+	if r.Size() != int64(buf.Len()) {
+		t.Errorf("WriteTo wrote %d bytes, Size said %d", buf.Len(), r.Size())
+	}
 	c := s.load(t, buf.Bytes())
 	defer mustClose(t, c)
 	if contentOf(c) != content(r) {

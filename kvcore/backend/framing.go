@@ -21,6 +21,15 @@ const (
 	endOfStore  = 0xff
 )
 
+// Size implements Reader, the slow way: memory stores are small.
+func (r *memoryReader) Size() int64 {
+	n, err := r.WriteTo(io.Discard)
+	if err != nil {
+		panic(fmt.Sprintf("backend: write to nowhere: %v", err))
+	}
+	return n
+}
+
 // WriteTo implements Reader.
 func (r *memoryReader) WriteTo(w io.Writer) (int64, error) {
 	f := &frameWriter{w: bufio.NewWriter(w)}
