@@ -198,6 +198,9 @@ func (c *Config) Validate() error {
 	if c.Metrics != "basic" && c.Metrics != "extensive" {
 		return fmt.Errorf("%w: --metrics %q: give basic or extensive", ErrConfig, c.Metrics)
 	}
+	if err := c.validateUpkeep(); err != nil {
+		return err
+	}
 	return c.validateNumbers()
 }
 

@@ -109,8 +109,7 @@ func (s *Server) start() (err error) {
 	s.running.Go(s.followMembers)
 	expirer := &expire.Driver{Node: s.node, Leases: s.storage.store.Leases(), Now: time.Now, Logger: s.log}
 	s.running.Go(func() { expirer.Run(s.ctx) })
-	s.quota = s.newQuota()
-	s.running.Go(func() { s.quota.Run(s.ctx) })
+	s.startUpkeep()
 	s.servePeers()
 	if err := s.serveClients(); err != nil {
 		return err
@@ -142,14 +141,6 @@ func (s *Server) startNode() (err error) {
 	return err
 }
 
-func (s *Server) newQuota() *quota.Quota {
-	bytes := s.cfg.QuotaBackendBytes
-	if bytes == 0 {
-		bytes = quota.DefaultBytes
-	}
-	return &quota.Quota{Bytes: bytes, Member: s.storage.memberID, Store: s.storage.store, Node: s.node, Logger: s.log}
-}
-
 // requestTimeout is etcd's: 5 s to get through a queue and two elections.
 func requestTimeout(cfg *Config) time.Duration { return 5*time.Second + 2*cfg.ElectionTimeout }
 
@@ -173,6 +164,7 @@ func (s *Server) servePeers() {
 		MemberPromote:   reconfiguration.PromoteForPeer,
 		LeaseRenew:      leases.Renew,
 		LeaseTimeToLive: leases.TimeToLive,
+		HashKV:          s.hashKV,
 	}))
 	for _, l := range s.listeners.peers {
 		splitter := s.split(l, s.security.peer)

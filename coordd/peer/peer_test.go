@@ -21,6 +21,7 @@ import (
 	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/peer"
 	"github.com/coordd/coordd/coordd/snap"
+	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
 )
 
@@ -93,6 +94,9 @@ func (r *receiver) start() {
 		},
 		HasRun:          func(id uint64) bool { return id == alice },
 		LeaseTimeToLive: func(_ context.Context, id int64) (int64, int64, error) { return id, 30, nil },
+		HashKV: func(_ context.Context, revision int64) (kvcore.Hash, error) {
+			return kvcore.Hash{Hash: uint32(revision), CompactRevision: 3}, nil
+		},
 	}))
 	server, done := r.server, make(chan struct{})
 	r.done = done

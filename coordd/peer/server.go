@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/coordd/coordd/coordd/snap"
+	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
 )
 
@@ -39,6 +40,9 @@ type ServerConfig struct {
 	// Transport's methods of these names say. An error that is not a gRPC status is sent as Unavailable.
 	LeaseRenew      func(ctx context.Context, id int64) (ttlSeconds int64, err error)
 	LeaseTimeToLive func(ctx context.Context, id int64) (remainingSeconds, grantedSeconds int64, err error)
+	// HashKV sums this member's revision log up to a revision, for which it waits. An
+	// error that is not a gRPC status is sent as Unavailable.
+	HashKV func(ctx context.Context, revision int64) (kvcore.Hash, error)
 }
 
 // Server answers the other members' Transports. Register it with
@@ -206,6 +210,18 @@ func (s *Server) LeaseTimeToLive(ctx context.Context, r *coordpb.LeaseTimeToLive
 		return nil, asStatus(err)
 	}
 	return &coordpb.LeaseTimeToLiveResponse{RemainingTtlSeconds: remaining, GrantedTtlSeconds: granted}, nil
+}
+
+// HashKV tells the member that asks the checksum of this one's revision log.
+func (s *Server) HashKV(ctx context.Context, r *coordpb.HashKVRequest) (*coordpb.HashKVResponse, error) {
+	if _, err := s.authenticate(ctx); err != nil {
+		return nil, err
+	}
+	h, err := s.config.HashKV(ctx, r.GetRevision())
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return &coordpb.HashKVResponse{Hash: h.Hash, CompactRevision: h.CompactRevision}, nil
 }
 
 // beginInstalling admits one store at a time from each member, which bounds the disk they take.

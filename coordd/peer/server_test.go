@@ -64,7 +64,8 @@ func TestServerRefusesStrangers(t *testing.T) {
 			_, installErr := install.CloseAndRecv()
 			_, renewErr := client.LeaseRenew(tc.ctx, &coordpb.LeaseRenewRequest{Id: 7})
 			_, timeToLiveErr := client.LeaseTimeToLive(tc.ctx, &coordpb.LeaseTimeToLiveRequest{Id: 7})
-			for _, err := range []error{messagesErr, installErr, renewErr, timeToLiveErr} {
+			_, hashErr := client.HashKV(tc.ctx, &coordpb.HashKVRequest{Revision: 7})
+			for _, err := range []error{messagesErr, installErr, renewErr, timeToLiveErr, hashErr} {
 				if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("got %v; want FailedPrecondition that says %q", err, tc.says)
 				}

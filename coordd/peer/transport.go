@@ -24,6 +24,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
 )
 
@@ -182,6 +183,17 @@ func (t *Transport) LeaseTimeToLive(ctx context.Context, to uint64, id int64) (r
 	}
 	r, err := s.client.LeaseTimeToLive(s.withIdentity(ctx), &coordpb.LeaseTimeToLiveRequest{Id: id})
 	return r.GetRemainingTtlSeconds(), r.GetGrantedTtlSeconds(), err
+}
+
+// HashKV asks the member to for the checksum of its revision log up to a revision, to which it comes first.
+// Of the answer, Hash and CompactRevision are set. Errors are as of LeaseRenew.
+func (t *Transport) HashKV(ctx context.Context, to uint64, revision int64) (kvcore.Hash, error) {
+	s, err := t.peer(to)
+	if err != nil {
+		return kvcore.Hash{}, err
+	}
+	r, err := s.client.HashKV(s.withIdentity(ctx), &coordpb.HashKVRequest{Revision: revision})
+	return kvcore.Hash{Hash: r.GetHash(), HashRevision: revision, CompactRevision: r.GetCompactRevision()}, err
 }
 
 func (t *Transport) peer(id uint64) (*sender, error) {

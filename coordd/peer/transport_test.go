@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/coordd/coordd/coordd/peer"
+	"github.com/coordd/coordd/kvcore"
 )
 
 func TestMessagesKeepTheirOrder(t *testing.T) {
@@ -191,6 +192,19 @@ func TestLeaseQuestions(t *testing.T) {
 	}
 	if remaining, granted, err := tr.LeaseTimeToLive(t.Context(), bob, 12); remaining != 12 || granted != 30 || err != nil {
 		t.Errorf("time to live is %d of %d, %v", remaining, granted, err)
+	}
+}
+
+func TestHashQuestion(t *testing.T) {
+	r, tr := newReceiver(t), newTransport(t, nil)
+	tr.add(r)
+	tr.connected()
+	want := kvcore.Hash{Hash: 9, HashRevision: 9, CompactRevision: 3}
+	if got, err := tr.HashKV(t.Context(), bob, 9); got != want || err != nil {
+		t.Errorf("asking for the hash gives %v, %v", got, err)
+	}
+	if _, err := tr.HashKV(t.Context(), 0xdead, 9); !errors.Is(err, peer.ErrUnknownPeer) {
+		t.Errorf("asking nobody gives %v", err)
 	}
 }
 

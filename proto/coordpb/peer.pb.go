@@ -643,6 +643,105 @@ func (x *LeaseTimeToLiveResponse) GetGrantedTtlSeconds() int64 {
 	return 0
 }
 
+type HashKVRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// revision is where the sum ends.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashKVRequest) Reset() {
+	*x = HashKVRequest{}
+	mi := &file_coordpb_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashKVRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashKVRequest) ProtoMessage() {}
+
+func (x *HashKVRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashKVRequest.ProtoReflect.Descriptor instead.
+func (*HashKVRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *HashKVRequest) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type HashKVResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hash  uint32                 `protobuf:"varint,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	// compact_revision is the member's when it summed: sums of different ones
+	// cannot be compared.
+	CompactRevision int64 `protobuf:"varint,2,opt,name=compact_revision,json=compactRevision,proto3" json:"compact_revision,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *HashKVResponse) Reset() {
+	*x = HashKVResponse{}
+	mi := &file_coordpb_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashKVResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashKVResponse) ProtoMessage() {}
+
+func (x *HashKVResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashKVResponse.ProtoReflect.Descriptor instead.
+func (*HashKVResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *HashKVResponse) GetHash() uint32 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *HashKVResponse) GetCompactRevision() int64 {
+	if x != nil {
+		return x.CompactRevision
+	}
+	return 0
+}
+
 var File_coordpb_peer_proto protoreflect.FileDescriptor
 
 const file_coordpb_peer_proto_rawDesc = "" +
@@ -677,7 +776,12 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"}\n" +
 	"\x17LeaseTimeToLiveResponse\x122\n" +
 	"\x15remaining_ttl_seconds\x18\x01 \x01(\x03R\x13remainingTtlSeconds\x12.\n" +
-	"\x13granted_ttl_seconds\x18\x02 \x01(\x03R\x11grantedTtlSeconds2\xf0\x03\n" +
+	"\x13granted_ttl_seconds\x18\x02 \x01(\x03R\x11grantedTtlSeconds\"+\n" +
+	"\rHashKVRequest\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"O\n" +
+	"\x0eHashKVResponse\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\rR\x04hash\x12)\n" +
+	"\x10compact_revision\x18\x02 \x01(\x03R\x0fcompactRevision2\xab\x04\n" +
 	"\x04Peer\x129\n" +
 	"\bMessages\x12\x15.coordpb.MessageBatch\x1a\x14.coordpb.MessagesEnd(\x01\x12G\n" +
 	"\x0fInstallSnapshot\x12\x16.coordpb.SnapshotChunk\x1a\x1a.coordpb.SnapshotInstalled(\x01\x129\n" +
@@ -686,7 +790,8 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\rMemberPromote\x12\x1d.coordpb.MemberPromoteRequest\x1a\x1e.coordpb.MemberPromoteResponse\x12E\n" +
 	"\n" +
 	"LeaseRenew\x12\x1a.coordpb.LeaseRenewRequest\x1a\x1b.coordpb.LeaseRenewResponse\x12T\n" +
-	"\x0fLeaseTimeToLive\x12\x1f.coordpb.LeaseTimeToLiveRequest\x1a .coordpb.LeaseTimeToLiveResponseB(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
+	"\x0fLeaseTimeToLive\x12\x1f.coordpb.LeaseTimeToLiveRequest\x1a .coordpb.LeaseTimeToLiveResponse\x129\n" +
+	"\x06HashKV\x12\x16.coordpb.HashKVRequest\x1a\x17.coordpb.HashKVResponseB(Z&github.com/coordd/coordd/proto/coordpbb\x06proto3"
 
 var (
 	file_coordpb_peer_proto_rawDescOnce sync.Once
@@ -700,7 +805,7 @@ func file_coordpb_peer_proto_rawDescGZIP() []byte {
 	return file_coordpb_peer_proto_rawDescData
 }
 
-var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_coordpb_peer_proto_goTypes = []any{
 	(*MessageBatch)(nil),            // 0: coordpb.MessageBatch
 	(*MessagesEnd)(nil),             // 1: coordpb.MessagesEnd
@@ -716,11 +821,13 @@ var file_coordpb_peer_proto_goTypes = []any{
 	(*LeaseRenewResponse)(nil),      // 11: coordpb.LeaseRenewResponse
 	(*LeaseTimeToLiveRequest)(nil),  // 12: coordpb.LeaseTimeToLiveRequest
 	(*LeaseTimeToLiveResponse)(nil), // 13: coordpb.LeaseTimeToLiveResponse
-	(*Member)(nil),                  // 14: coordpb.Member
+	(*HashKVRequest)(nil),           // 14: coordpb.HashKVRequest
+	(*HashKVResponse)(nil),          // 15: coordpb.HashKVResponse
+	(*Member)(nil),                  // 16: coordpb.Member
 }
 var file_coordpb_peer_proto_depIdxs = []int32{
-	14, // 0: coordpb.MembersResponse.members:type_name -> coordpb.Member
-	14, // 1: coordpb.MemberPromoteResponse.members:type_name -> coordpb.Member
+	16, // 0: coordpb.MembersResponse.members:type_name -> coordpb.Member
+	16, // 1: coordpb.MemberPromoteResponse.members:type_name -> coordpb.Member
 	0,  // 2: coordpb.Peer.Messages:input_type -> coordpb.MessageBatch
 	2,  // 3: coordpb.Peer.InstallSnapshot:input_type -> coordpb.SnapshotChunk
 	4,  // 4: coordpb.Peer.HasRun:input_type -> coordpb.HasRunRequest
@@ -728,15 +835,17 @@ var file_coordpb_peer_proto_depIdxs = []int32{
 	8,  // 6: coordpb.Peer.MemberPromote:input_type -> coordpb.MemberPromoteRequest
 	10, // 7: coordpb.Peer.LeaseRenew:input_type -> coordpb.LeaseRenewRequest
 	12, // 8: coordpb.Peer.LeaseTimeToLive:input_type -> coordpb.LeaseTimeToLiveRequest
-	1,  // 9: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
-	3,  // 10: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
-	5,  // 11: coordpb.Peer.HasRun:output_type -> coordpb.HasRunResponse
-	7,  // 12: coordpb.Peer.Members:output_type -> coordpb.MembersResponse
-	9,  // 13: coordpb.Peer.MemberPromote:output_type -> coordpb.MemberPromoteResponse
-	11, // 14: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
-	13, // 15: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
-	9,  // [9:16] is the sub-list for method output_type
-	2,  // [2:9] is the sub-list for method input_type
+	14, // 9: coordpb.Peer.HashKV:input_type -> coordpb.HashKVRequest
+	1,  // 10: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
+	3,  // 11: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
+	5,  // 12: coordpb.Peer.HasRun:output_type -> coordpb.HasRunResponse
+	7,  // 13: coordpb.Peer.Members:output_type -> coordpb.MembersResponse
+	9,  // 14: coordpb.Peer.MemberPromote:output_type -> coordpb.MemberPromoteResponse
+	11, // 15: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
+	13, // 16: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
+	15, // 17: coordpb.Peer.HashKV:output_type -> coordpb.HashKVResponse
+	10, // [10:18] is the sub-list for method output_type
+	2,  // [2:10] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -754,7 +863,7 @@ func file_coordpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordpb_peer_proto_rawDesc), len(file_coordpb_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	Peer_MemberPromote_FullMethodName   = "/coordpb.Peer/MemberPromote"
 	Peer_LeaseRenew_FullMethodName      = "/coordpb.Peer/LeaseRenew"
 	Peer_LeaseTimeToLive_FullMethodName = "/coordpb.Peer/LeaseTimeToLive"
+	Peer_HashKV_FullMethodName          = "/coordpb.Peer/HashKV"
 )
 
 // PeerClient is the client API for Peer service.
@@ -55,6 +56,9 @@ type PeerClient interface {
 	LeaseRenew(ctx context.Context, in *LeaseRenewRequest, opts ...grpc.CallOption) (*LeaseRenewResponse, error)
 	// LeaseTimeToLive asks the leader for the time a lease has left.
 	LeaseTimeToLive(ctx context.Context, in *LeaseTimeToLiveRequest, opts ...grpc.CallOption) (*LeaseTimeToLiveResponse, error)
+	// HashKV asks for the checksum of a member's revision log, once the member
+	// has come to the revision.
+	HashKV(ctx context.Context, in *HashKVRequest, opts ...grpc.CallOption) (*HashKVResponse, error)
 }
 
 type peerClient struct {
@@ -141,6 +145,16 @@ func (c *peerClient) LeaseTimeToLive(ctx context.Context, in *LeaseTimeToLiveReq
 	return out, nil
 }
 
+func (c *peerClient) HashKV(ctx context.Context, in *HashKVRequest, opts ...grpc.CallOption) (*HashKVResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HashKVResponse)
+	err := c.cc.Invoke(ctx, Peer_HashKV_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -168,6 +182,9 @@ type PeerServer interface {
 	LeaseRenew(context.Context, *LeaseRenewRequest) (*LeaseRenewResponse, error)
 	// LeaseTimeToLive asks the leader for the time a lease has left.
 	LeaseTimeToLive(context.Context, *LeaseTimeToLiveRequest) (*LeaseTimeToLiveResponse, error)
+	// HashKV asks for the checksum of a member's revision log, once the member
+	// has come to the revision.
+	HashKV(context.Context, *HashKVRequest) (*HashKVResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -198,6 +215,9 @@ func (UnimplementedPeerServer) LeaseRenew(context.Context, *LeaseRenewRequest) (
 }
 func (UnimplementedPeerServer) LeaseTimeToLive(context.Context, *LeaseTimeToLiveRequest) (*LeaseTimeToLiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LeaseTimeToLive not implemented")
+}
+func (UnimplementedPeerServer) HashKV(context.Context, *HashKVRequest) (*HashKVResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HashKV not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -324,6 +344,24 @@ func _Peer_LeaseTimeToLive_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_HashKV_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HashKVRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).HashKV(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_HashKV_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).HashKV(ctx, req.(*HashKVRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -350,6 +388,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "LeaseTimeToLive",
 			Handler:    _Peer_LeaseTimeToLive_Handler,
+		},
+		{
+			MethodName: "HashKV",
+			Handler:    _Peer_HashKV_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
