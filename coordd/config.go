@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/coordd/coordd/coordd/datadir"
 )
 
 // ErrConfig says that a setting cannot be used; its text says which and what
@@ -158,14 +159,11 @@ func (c *Config) dataDir() string {
 	return c.DataDir
 }
 
-func (c *Config) walDir() string {
-	if c.WALDir == "" {
-		return filepath.Join(c.dataDir(), "member", "wal")
-	}
-	return c.WALDir
-}
+func (c *Config) layout() datadir.Layout { return datadir.Layout{Data: c.dataDir(), WAL: c.WALDir} }
 
-func (c *Config) snapDir() string { return filepath.Join(c.dataDir(), "member", "snap") }
+func (c *Config) walDir() string { return c.layout().Log() }
+
+func (c *Config) snapDir() string { return c.layout().Snap() }
 
 // initialCluster is InitialCluster or what stands for it.
 func (c *Config) initialCluster() string {

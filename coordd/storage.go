@@ -2,15 +2,15 @@ package coordd
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/coordd/coordd/coordd/datadir"
 	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/member"
 	"github.com/coordd/coordd/coordd/peer"
@@ -19,23 +19,13 @@ import (
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/proto/coordpb"
-	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
-
-// bootstrapPosition is where every new cluster's log begins: behind the state
-// that all members derive alike from their flags.
-var bootstrapPosition = wal.Position{Index: 1, Term: 1}
 
 // hasRunTimeout bounds how long a new member asks the others whether it is new.
 const hasRunTimeout = time.Second
 
-// storage is a member's data directory, opened.
-//
-//	<data-dir>/member/lock          held while the member runs
-//	<data-dir>/member/wal/          the log
-//	<data-dir>/member/snap/db       the store, behind the log by up to a flush
-//	<data-dir>/member/snap/*.snap.db  a store received from the leader
+// storage is a member's data directory, opened; package datadir says what is in it.
 type storage struct {
 	fs           disk.FS
 	lock         io.Closer
@@ -57,11 +47,14 @@ func openStorage(cfg *Config, peerTLS peer.ClientTLS) (opened *storage, err erro
 			opened = nil
 		}
 	}()
-	root := filepath.Join(cfg.dataDir(), "member")
+	if interrupted := cfg.layout().Restoring(); exists(interrupted) {
+		return nil, fmt.Errorf("coordd: a restore into %s was interrupted: run it again, or remove %s to begin without the backup", cfg.dataDir(), interrupted)
+	}
+	root := cfg.layout().Member()
 	if err := s.fs.MkdirAll(root); err != nil {
 		return nil, fmt.Errorf("coordd: make data directory: %w", err)
 	}
-	if s.lock, err = s.fs.Lock(filepath.Join(root, "lock")); errors.Is(err, disk.ErrLocked) {
+	if s.lock, err = s.fs.Lock(cfg.layout().Lock()); errors.Is(err, disk.ErrLocked) {
 		return nil, fmt.Errorf("coordd: data directory %s is in use by another process; stop that, or give another --data-dir", cfg.dataDir())
 	} else if err != nil {
 		return nil, fmt.Errorf("coordd: lock data directory: %w", err)
@@ -128,12 +121,7 @@ func (s *storage) bootstrap(cfg *Config, peerTLS peer.ClientTLS) error {
 	if err := errors.Join(err, store.Close()); err != nil {
 		return fmt.Errorf("coordd: make the store: %w", err)
 	}
-	log, err := wal.Create(s.fs, cfg.walDir(), encodeIdentity(cluster.ID, cluster.Self), first,
-		&raftpb.HardState{Term: &first.Term, Vote: new(raft.None), Commit: &first.Index})
-	if err != nil {
-		return err
-	}
-	return log.Close()
+	return datadir.CreateLog(s.fs, cfg.walDir(), datadir.Identity{Cluster: cluster.ID, Member: cluster.Self}, first)
 }
 
 // findCluster returns the cluster of a new member and where its log begins: a
@@ -152,7 +140,7 @@ func findCluster(cfg *Config, peerTLS peer.ClientTLS) (*member.Cluster, wal.Posi
 	if err != nil {
 		return nil, wal.Position{}, err
 	}
-	return cluster, bootstrapPosition, checkNeverRun(cfg, peerTLS, cluster)
+	return cluster, datadir.Beginning, checkNeverRun(cfg, peerTLS, cluster)
 }
 
 // checkNoStore refuses a store with data but without a log, and clears away one
@@ -163,16 +151,22 @@ func (s *storage) checkNoStore(cfg *Config) error {
 		return err
 	}
 	applied, _ := store.Applied()
+	used := applied > datadir.Beginning.Index || store.Revision() > 1
 	if err := store.Close(); err != nil {
 		return fmt.Errorf("coordd: close the store: %w", err)
 	}
-	if applied > bootstrapPosition.Index {
+	if used {
 		return fmt.Errorf("coordd: there is a store with data in %s but no log in %s: bring the log's directory back, or give its place with --wal-dir; without its log a member has forgotten its votes and must not run", cfg.snapDir(), cfg.walDir())
 	}
 	if err := s.fs.Remove(s.snaps.Store()); err != nil {
 		return fmt.Errorf("coordd: clear away a store that was never used: %w", err)
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // checkNeverRun refuses to begin anew a member that the others remember: it has
@@ -200,9 +194,11 @@ func (s *storage) recover(cfg *Config) (err error) {
 	if s.log, s.recovered, err = wal.Open(s.fs, cfg.walDir()); err != nil {
 		return err
 	}
-	if s.clusterID, s.memberID, err = decodeIdentity(s.recovered.Metadata); err != nil {
-		return err
+	id, err := datadir.DecodeIdentity(s.recovered.Metadata)
+	if err != nil {
+		return fmt.Errorf("coordd: %w", err)
 	}
+	s.clusterID, s.memberID = id.Cluster, id.Member
 	if s.store, err = openStore(s.snaps.Store()); err != nil {
 		return err
 	}
@@ -264,16 +260,4 @@ func (s *storage) close() error {
 		errs = append(errs, s.lock.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// encodeIdentity is what the log's metadata hold: cluster id, member id.
-func encodeIdentity(clusterID, memberID uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, clusterID), memberID)
-}
-
-func decodeIdentity(b []byte) (clusterID, memberID uint64, err error) {
-	if len(b) != 16 {
-		return 0, 0, fmt.Errorf("coordd: the log's metadata are of %d bytes, not 16: it is no log of coordd", len(b))
-	}
-	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), nil
 }

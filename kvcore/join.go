@@ -56,7 +56,7 @@ func (s *Store) Force(self *coordpb.Member, last uint64) error {
 func (s *Store) readmit(one *coordpb.Member) {
 	one = proto.CloneOf(one)
 	one.IsLearner = false
-	s.queue(change{backend.Removed, memberKey(one.Id), nil})
+	s.queue(change{backend.MembersRemoved, memberKey(one.Id), nil})
 	m := s.members.Load().next()
 	delete(m.removed, one.Id)
 	s.setMembership(m)

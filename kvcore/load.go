@@ -94,6 +94,9 @@ func (st *loaded) loadRecord(k, v []byte) error {
 	if err := decodeKeyValue(&kv, v); err != nil {
 		return fmt.Errorf("revision %v: %w", rev, err)
 	}
+	if len(v) == 0 && !tombstone {
+		kv.Version = 1 // the mark of a restore that moved the revision up: it counts in hashes
+	}
 	st.tree.Restore(kv.Key, rev, index.Revision{Main: kv.CreateRevision}, kv.Version, tombstone)
 	st.revision = max(st.revision, rev.Main)
 	if kv.Lease != 0 && !tombstone {

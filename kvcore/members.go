@@ -227,7 +227,7 @@ func (s *Store) putMember(one *coordpb.Member) {
 
 func (s *Store) removeMember(id uint64) {
 	s.queue(change{backend.Members, memberKey(id), nil})
-	s.queue(change{backend.Removed, memberKey(id), []byte("removed")})
+	s.queue(change{backend.MembersRemoved, memberKey(id), []byte("removed")})
 	m := s.members.Load().next()
 	m.remove(id)
 	s.setMembership(m)
@@ -253,7 +253,7 @@ func (st *loaded) loadMembers(r backend.Reader) (err error) {
 	if err != nil {
 		return err
 	}
-	r.Ascend(backend.Removed, nil, nil, func(k, _ []byte) bool {
+	r.Ascend(backend.MembersRemoved, nil, nil, func(k, _ []byte) bool {
 		var id uint64
 		if id, err = strconv.ParseUint(string(k), 16, 64); err != nil {
 			err = fmt.Errorf("removed member %q: %w", k, err)

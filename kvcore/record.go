@@ -46,6 +46,11 @@ func appendRevision(dst []byte, rev index.Revision, tombstone bool) []byte {
 	return dst
 }
 
+// ParseRevision reads a key of bucket key, for tools that look into a store.
+func ParseRevision(b []byte) (rev index.Revision, tombstone bool, err error) {
+	return parseRevision(b)
+}
+
 func parseRevision(b []byte) (rev index.Revision, tombstone bool, err error) {
 	tombstone = len(b) == tombstoneBytes && b[revisionBytes] == 't'
 	if len(b) != revisionBytes && !tombstone || b[8] != '_' {

@@ -32,16 +32,16 @@ type Bucket uint8
 
 // The buckets, as in etcd's schema.
 const (
-	Key       Bucket = iota // revision → encoded mvccpb.KeyValue
-	Meta                    // applied index, term, compaction progress
-	Lease                   // granted leases
-	Members                 // members of the cluster
-	Alarm                   // raised alarms
-	Auth                    // whether authentication is on, and its revision
-	AuthUsers               // users
-	AuthRoles               // roles
-	Cluster                 // cluster-wide settings
-	Removed                 // members that were removed
+	Key            Bucket = iota // revision → encoded mvccpb.KeyValue
+	Meta                         // applied index, term, compaction progress
+	Lease                        // granted leases
+	Members                      // members of the cluster
+	Alarm                        // raised alarms
+	Auth                         // whether authentication is on, and its revision
+	AuthUsers                    // users
+	AuthRoles                    // roles
+	Cluster                      // cluster-wide settings
+	MembersRemoved               // ids that were members once
 
 	buckets = iota
 )

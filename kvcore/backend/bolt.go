@@ -93,13 +93,18 @@ func openBolt(path string, growth int) (*bolt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("backend: open %s: %w", path, err)
 	}
-	b := &bolt{path: path, growth: growth, file: newBoltFile(db)}
-	b.closing, b.beginClosing = context.WithCancel(context.Background())
+	b := newBolt(path, db, growth)
 	if err := errors.Join(removeStale(path+defragSuffix), b.start()); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("backend: open %s: %w", path, err)
 	}
 	return b, nil
+}
+
+func newBolt(path string, db *bbolt.DB, growth int) *bolt {
+	b := &bolt{path: path, growth: growth, file: newBoltFile(db)}
+	b.closing, b.beginClosing = context.WithCancel(context.Background())
+	return b
 }
 
 func fileSize(path string) (int64, error) {

@@ -18,8 +18,8 @@ type boltReader struct {
 	owner       *bolt
 	file        *boltFile
 	tx          *bbolt.Tx
-	buckets     [buckets]*bbolt.Bucket
-	cursors     [buckets]sync.Pool // of *bbolt.Cursor: a fresh one grows its stack at each use
+	buckets     [buckets]*bbolt.Bucket // nil where a file opened for reading lacks one
+	cursors     [buckets]sync.Pool     // of *bbolt.Cursor: a fresh one grows its stack at each use
 	index, term uint64
 	size        int64 // bytes of the file that this state spans
 }
@@ -33,6 +33,9 @@ func newBoltReader(b *bolt, file *boltFile) (*boltReader, error) {
 	r.refs.n.Store(1)
 	for bucket := range Bucket(buckets) {
 		open := tx.Bucket([]byte(bucket.String()))
+		if open == nil {
+			continue
+		}
 		r.buckets[bucket] = open
 		r.cursors[bucket].New = func() any { return open.Cursor() }
 	}
@@ -43,6 +46,9 @@ func newBoltReader(b *bolt, file *boltFile) (*boltReader, error) {
 }
 
 func (r *boltReader) Get(bucket Bucket, key []byte) []byte {
+	if r.buckets[bucket] == nil {
+		return nil
+	}
 	c := r.cursors[bucket].Get().(*bbolt.Cursor)
 	k, v := c.Seek(key)
 	r.cursors[bucket].Put(c)
@@ -53,6 +59,9 @@ func (r *boltReader) Get(bucket Bucket, key []byte) []byte {
 }
 
 func (r *boltReader) Ascend(bucket Bucket, from, to []byte, f func(k, v []byte) bool) {
+	if r.buckets[bucket] == nil {
+		return
+	}
 	c := r.cursors[bucket].Get().(*bbolt.Cursor)
 	defer r.cursors[bucket].Put(c)
 	for k, v := c.Seek(from); k != nil; k, v = c.Next() {

@@ -1,0 +1,58 @@
+package kvcore_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/kvcore/backend"
+)
+
+// A record that no member could read is found before anything is changed.
+func TestRebaseReadsEveryRecord(t *testing.T) {
+	b := backend.NewMemory()
+	defer b.Close()
+	batch := b.Begin(7, 2)
+	batch.Put(backend.Key, []byte("\x00\x00\x00\x00\x00\x00\x00\x02_\x00\x00\x00\x00\x00\x00\x00\x00"), []byte{0xff})
+	if err := b.Commit(batch); err != nil {
+		t.Fatal(err)
+	}
+	if err := kvcore.Rebase(b, kvcore.Origin{Index: 1, Term: 1, ConfState: new(raftpb.ConfState)}); err == nil {
+		t.Error("a record that is no record was taken")
+	}
+	if index, term := b.Applied(); index != 7 || term != 2 {
+		t.Errorf("applied entry %d of term %d", index, term)
+	}
+}
+
+// An empty store can be moved up too: the mark is its only record.
+func TestRebaseBumpsEmptyStore(t *testing.T) {
+	b := backend.NewMemory()
+	if err := kvcore.Rebase(b, kvcore.Origin{Index: 1, Term: 1, ConfState: new(raftpb.ConfState), BumpRevision: math.MaxInt64}); !errors.Is(err, kvcore.ErrBumpTooLarge) {
+		t.Errorf("a bump to the last revision there is: %v", err)
+	}
+	if err := kvcore.Rebase(b, kvcore.Origin{Index: 1, Term: 1, ConfState: new(raftpb.ConfState), BumpRevision: 100}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := kvcore.Open(b, kvcore.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	results := s.Apply(2, 1, []proto.Message{&pb.PutRequest{Key: []byte("k")}})
+	if err := results[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	if s.Revision() != 101 {
+		t.Errorf("revision %d after a put, want 101", s.Revision())
+	}
+	all, err := s.Range(t.Context(), &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})
+	if err != nil || all.Count != 1 || len(all.Kvs) != 1 {
+		t.Errorf("all keys: %v, %v", all, err)
+	}
+}
