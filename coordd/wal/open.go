@@ -65,6 +65,11 @@ func segmentNames(fsys disk.FS, dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wal: list segments: %w", err)
 	}
+	return pickSegments(all, dir)
+}
+
+// pickSegments is segmentNames for a directory's sorted content.
+func pickSegments(all []string, dir string) ([]string, error) {
 	var names []string
 	var previous uint64
 	for _, name := range all {
@@ -104,6 +109,7 @@ type reader struct {
 	torn    int64
 	stopped error // why there is no whole frame at log.end
 	buf     []byte
+	visit   func(record) // nil but for Inspect; entries keep no data then
 }
 
 func (r *reader) last() Position {
@@ -137,6 +143,14 @@ func (r *reader) replay(file disk.File, name string, last bool) error {
 	if err != nil {
 		return err
 	}
+	if err := r.content(file, name, data); err != nil || !last {
+		return err
+	}
+	return r.repair(data)
+}
+
+// content replays what a segment's file holds.
+func (r *reader) content(file disk.File, name string, data []byte) error {
 	h, err := decodeHeader(data)
 	if err != nil {
 		return corrupt(name, 0, "%v", err)
@@ -147,13 +161,7 @@ func (r *reader) replay(file disk.File, name string, last bool) error {
 	l := r.log
 	l.use(file, name, h)
 	l.segments = append(l.segments, segmentInfo{name: name, last: h.before.Index})
-	if err := r.frames(data, name); err != nil {
-		return err
-	}
-	if last {
-		return r.repair(data)
-	}
-	return nil
+	return r.frames(data, name)
 }
 
 func (r *reader) read(file disk.File, name string) ([]byte, error) {

@@ -34,8 +34,15 @@ func (r *reader) records(payload []byte) error {
 		if err != nil {
 			return err
 		}
-		if err := r.record(rec); err != nil {
+		kept := rec
+		if r.visit != nil && rec.kind == entryRecord {
+			kept.data = nil
+		}
+		if err := r.record(kept); err != nil {
 			return err
+		}
+		if r.visit != nil {
+			r.visit(rec)
 		}
 		payload = rest
 	}
@@ -99,19 +106,26 @@ func newEntry(rec record) *raftpb.Entry {
 	return &e.Entry
 }
 
-// repair zeroes what follows the whole frames of the last segment, unless something in it
-// proves that the frame at their end was durable once.
-func (r *reader) repair(data []byte) error {
+// tail measures what follows the whole frames of the last segment: a torn write, unless something
+// in it proves that the frame at their end was durable once.
+func (r *reader) tail(data []byte) (dirty int64, err error) {
 	l := r.log
 	rest := data[l.end:]
-	dirty := int64(len(bytes.TrimRight(rest, "\x00")))
-	if dirty == 0 {
-		return nil
-	}
+	dirty = int64(len(bytes.TrimRight(rest, "\x00")))
 	for at := int64(alignment); at < dirty; at += alignment {
 		if l.framing.isHeader(rest[at:], l.end+at) {
-			return corrupt(l.name, l.end, "frame %d: %v; a frame at offset %d was written after it", l.number, r.stopped, l.end+at)
+			return 0, corrupt(l.name, l.end, "frame %d: %v; a frame at offset %d was written after it", l.number, r.stopped, l.end+at)
 		}
+	}
+	return dirty, nil
+}
+
+// repair zeroes a torn write.
+func (r *reader) repair(data []byte) error {
+	l := r.log
+	dirty, err := r.tail(data)
+	if err != nil || dirty == 0 {
+		return err
 	}
 	zeros := make([]byte, min(zeroChunk, dirty))
 	for off := int64(0); off < dirty; off += zeroChunk {
