@@ -47,8 +47,9 @@ func Inspect(path string) (Status, error) {
 	return status, nil
 }
 
-// verify checks the checksum, if there is one, and the file's structure.
-func verify(path string) error {
+// CheckSum reads the backup at path and compares it with the checksum at its
+// end. [ErrNoChecksum], [ErrChecksum].
+func CheckSum(path string) error {
 	s, err := openSource(path)
 	if err != nil {
 		return err
@@ -57,8 +58,19 @@ func verify(path string) error {
 	if err := errors.Join(err, s.Close()); err != nil {
 		return err
 	}
-	if !intact {
+	switch {
+	case !s.checksum:
+		return fmt.Errorf("%w: %s", ErrNoChecksum, path)
+	case !intact:
 		return fmt.Errorf("%w: %s", ErrChecksum, path)
+	}
+	return nil
+}
+
+// verify checks the checksum, if there is one, and the file's structure.
+func verify(path string) error {
+	if err := CheckSum(path); err != nil && !errors.Is(err, ErrNoChecksum) {
+		return err
 	}
 	b, err := backend.OpenBoltReadOnly(path)
 	if err != nil {
