@@ -45,7 +45,7 @@ or ETCDCTL_DIAL_TIMEOUT. The flag wins over COORDCTL_*, which wins over ETCDCTL_
 		c.GroupID = groupKV
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{newEndpointCommand(s), newMemberCommand(s), newSnapshotCommand(s)} {
+	for _, c := range []*cobra.Command{newEndpointCommand(s), newMemberCommand(s), newSnapshotCommand(s), newDebugCommand(s)} {
 		c.GroupID = groupCluster
 		root.AddCommand(c)
 	}

@@ -146,6 +146,15 @@ func receivedName(p Position) string {
 	return fmt.Sprintf("%016x-%016x%s", p.Term, p.Index, receivedSuffix)
 }
 
+// ParseReceived returns the position that the name of a received store tells.
+func ParseReceived(name string) (p Position, ok bool) { return parseReceived(name) }
+
+// IsPartial tells the file of a store that is being received, by its name.
+func IsPartial(name string) bool {
+	_, ok := parsePartial(name)
+	return ok
+}
+
 func parseReceived(name string) (p Position, ok bool) {
 	if _, err := fmt.Sscanf(name, "%016x-%016x"+receivedSuffix, &p.Term, &p.Index); err != nil {
 		return Position{}, false
