@@ -278,6 +278,7 @@ func (s *Server) failWith(err error) {
 // Stop moves leadership to another member, if this one leads, ends the member
 // and returns when nothing of it is left: what was
 // acknowledged is durable before, what was not applied is replayed at the next start.
+// The store of a member that was stopped in order is complete: a copy of it is a backup.
 func (s *Server) Stop() {
 	s.handOver()
 	s.stop()
@@ -289,6 +290,7 @@ func (s *Server) Stop() {
 	}
 	if s.node != nil {
 		s.node.Stop()
+		s.completeStore()
 	}
 	if s.transport != nil {
 		s.transport.Stop()
@@ -308,3 +310,13 @@ func (s *Server) Stop() {
 // finished the writes before: it fails where ctx ends first. That the rest of
 // the cluster is there, it does not say; see Ready.
 func (s *Server) Alive(ctx context.Context) error { return s.node.Alive(ctx) }
+
+// completeStore moves to the store what was applied since the last checkpoint.
+func (s *Server) completeStore() {
+	if s.Err() != nil {
+		return // the disk may have failed, and a later write must not seem to mend it
+	}
+	if _, err := s.storage.store.Flush(); err != nil {
+		s.log.Warn("the store lags behind the log; the next start makes up for it", "error", err)
+	}
+}

@@ -30,7 +30,7 @@ func Start(ctx context.Context, spec Spec) (*Cluster, error) {
 	if _, err := os.Stat(spec.Program); err != nil {
 		return nil, fmt.Errorf("cluster: %w; build it first with 'make build peers'", err)
 	}
-	c, err := plan(spec)
+	c, err := Plan(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -49,8 +49,8 @@ func Start(ctx context.Context, spec Spec) (*Cluster, error) {
 	return c, nil
 }
 
-// plan gives every member its name, addresses and flags.
-func plan(spec Spec) (*Cluster, error) {
+// Plan gives every member its name, addresses, directory and flags, and starts none.
+func Plan(spec Spec) (*Cluster, error) {
 	ports, err := freePorts(2 * spec.Size)
 	if err != nil {
 		return nil, err
