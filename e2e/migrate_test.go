@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 // TestMoveFromEtcdAndBack does what docs/OPERATIONS.md says under "Moving from
@@ -258,7 +259,7 @@ func checkUsers(t *testing.T, ctx context.Context, c *cluster.Cluster) {
 	if _, err := newClient(t, c.Endpoints()...).AuthEnable(ctx); err != nil {
 		t.Fatal(err)
 	}
-	alice, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Username: "alice", Password: "alice's", DialTimeout: 10 * time.Second})
+	alice, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Username: "alice", Password: "alice's", DialTimeout: 10 * time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -428,3 +428,28 @@ func TestGoesOnAfterInterruption(t *testing.T) {
 		t.Errorf("the directory under construction is still there: %v", err)
 	}
 }
+
+// TestInspectSurvivesDamage: whatever byte is wrong or wherever the file ends,
+// there is an answer or an error.
+func TestInspectSurvivesDamage(t *testing.T) {
+	path := unpack(t, "etcd-3.5.35")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := whole[:len(whole)-sha256.Size]
+	damaged := 0
+	for at := 0; at < len(store); at += 41 {
+		for _, data := range [][]byte{flipped(store, at), store[:at/512*512]} {
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := restore.Inspect(path); err != nil {
+				damaged++
+			}
+		}
+	}
+	if damaged == 0 {
+		t.Error("no damage was found")
+	}
+}
