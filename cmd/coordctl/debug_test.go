@@ -170,8 +170,12 @@ func TestDebugSnap(t *testing.T) {
 
 // TestDebugRefusesWhileMemberRuns: what is being written cannot be judged.
 func TestDebugRefusesWhileMemberRuns(t *testing.T) {
-	dir := stoppedMember(t)
-	lock, err := disk.OS().Lock(datadir.Layout{Data: dir}.Lock())
+	dir := t.TempDir()
+	layout := datadir.Layout{Data: dir}
+	if err := os.MkdirAll(layout.Member(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := disk.OS().Lock(layout.Lock())
 	if err != nil {
 		t.Fatal(err)
 	}
