@@ -26,6 +26,9 @@ const (
 	catchUpBytes = 64 << 20
 	// stopTimeout bounds how long requests under way may hold up Stop.
 	stopTimeout = 2 * time.Second
+	// snapshotTimeout is how long a member that is sent a store may take for a
+	// chunk of it, or to say what it holds.
+	snapshotTimeout = 30 * time.Second
 )
 
 // Server is a running member. Its methods may be called concurrently.
@@ -99,6 +102,7 @@ func (s *Server) start() (err error) {
 		Logger:            s.log,
 		TLS:               s.security.peer.Client,
 		OpenSnapshot:      s.openSnapshot,
+		SnapshotTimeout:   snapshotTimeout,
 		ReportUnreachable: func(id uint64) { s.node.ReportUnreachable(id) },
 		ReportSnapshot:    func(id uint64, ok bool) { s.node.ReportSnapshot(id, ok) },
 		Removed:           func() { s.failWith(removedError(&s.cfg, s.storage.memberID)) },
@@ -158,6 +162,8 @@ func (s *Server) servePeers() {
 		Logger:          s.log,
 		Step:            s.node.Step,
 		Snapshots:       s.storage.snaps,
+		StepSnapshot:    s.stepSnapshot,
+		Held:            s.held,
 		HasRun:          s.hasRun,
 		Members:         s.storage.store.Members,
 		Removed:         s.storage.store.Removed,
@@ -178,21 +184,6 @@ func (s *Server) hasRun(id uint64) bool {
 	return slices.ContainsFunc(s.storage.store.Members(), func(m *coordpb.Member) bool {
 		return m.Id == id && len(m.ClientUrls) > 0
 	})
-}
-
-// openSnapshot opens the newest durable state for a follower.
-func (s *Server) openSnapshot() (peer.Snapshot, error) {
-	snapshot, err := s.storage.store.Snapshot()
-	if err != nil {
-		return peer.Snapshot{}, err
-	}
-	return peer.Snapshot{
-		Index:     snapshot.Index,
-		Term:      snapshot.Term,
-		ConfState: snapshot.ConfState,
-		WriteTo:   snapshot.WriteTo,
-		Close:     snapshot.Close,
-	}, nil
 }
 
 // publishRetryInterval is how soon a member that could not reach its cluster tries again.

@@ -19,7 +19,6 @@ import (
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/proto/coordpb"
-	"go.etcd.io/raft/v3/raftpb"
 )
 
 // hasRunTimeout bounds how long a new member asks the others whether it is new.
@@ -199,24 +198,14 @@ func (s *storage) recover(cfg *Config) (err error) {
 		return fmt.Errorf("coordd: %w", err)
 	}
 	s.clusterID, s.memberID = id.Cluster, id.Member
-	if s.store, err = openStore(s.snaps.Store()); err != nil {
+	b, err := s.openBackend()
+	if err != nil {
 		return err
 	}
-	snapshot := s.recovered.Snapshot
-	if applied, _ := s.store.Applied(); applied < snapshot.Index {
-		if err := s.store.Close(); err != nil {
-			return fmt.Errorf("coordd: close the store: %w", err)
-		}
-		s.store = nil
-		if err := s.snaps.Install(snap.Position(snapshot)); err != nil {
-			return fmt.Errorf("coordd: store %s is missing or old: it ends at entry %d, the log begins behind entry %d: bring the file back: %w",
-				s.snaps.Store(), applied, snapshot.Index, err)
-		}
-		if s.store, err = openStore(s.snaps.Store()); err != nil {
-			return err
-		}
+	if s.store, err = newStore(b, s.snaps.Store()); err != nil {
+		return err
 	}
-	return s.snaps.Clean(snap.Position(snapshot))
+	return s.snaps.Clean()
 }
 
 func openStore(path string) (*kvcore.Store, error) {
@@ -224,27 +213,15 @@ func openStore(path string) (*kvcore.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newStore(b, path)
+}
+
+func newStore(b backend.Backend, path string) (*kvcore.Store, error) {
 	store, err := kvcore.Open(b, kvcore.Defaults())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("coordd: store %s: %w", path, err), b.Close())
 	}
 	return store, nil
-}
-
-// install puts a received store in the place of the present one.
-func (s *storage) install(meta *raftpb.SnapshotMetadata) error {
-	defer s.defragmenter.hold()()
-	if err := s.snaps.Install(snap.Position{Index: meta.GetIndex(), Term: meta.GetTerm()}); err != nil {
-		return err
-	}
-	b, err := backend.OpenBolt(s.snaps.Store())
-	if err != nil {
-		return err
-	}
-	if index, _ := b.Applied(); index != meta.GetIndex() {
-		return errors.Join(fmt.Errorf("coordd: the received store is of entry %d, not %d", index, meta.GetIndex()), b.Close())
-	}
-	return s.store.Restore(b)
 }
 
 func (s *storage) close() error {

@@ -45,6 +45,8 @@ func (s *Store) Unflushed() (bytes int) { return int(s.unflushed.Load()) }
 // and returns the applied index that is durable then. Apply goes on beside it.
 // After an error nothing more may be expected of the backend.
 func (s *Store) Flush() (index uint64, err error) {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	f, err := s.freeze()
 	if err != nil {
 		return 0, err

@@ -20,8 +20,11 @@ type Snapshot struct {
 	backend *generation
 }
 
-// Snapshot returns the store as of the last Flush.
+// Snapshot returns the store as of the last Flush. It waits for one that is
+// under way, and for a Merge.
 func (s *Store) Snapshot() (Snapshot, error) {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	var snap Snapshot
 	err := s.read(0, func(r *reading) error {
 		if !r.backend.acquire() {
@@ -69,6 +72,11 @@ func (s *Store) Restore(b backend.Backend) error {
 	if err != nil {
 		return err
 	}
+	return s.replace(st, newGeneration(b))
+}
+
+// replace makes loaded state the store's, in backend g.
+func (s *Store) replace(st *loaded, g *generation) error {
 	s.mu.Lock()
 	before := s.current
 	if s.closed {
@@ -79,10 +87,12 @@ func (s *Store) Restore(b backend.Backend) error {
 		s.mu.Unlock()
 		return errors.New("kvcore: restore: the other store is older")
 	}
-	s.adopt(st, newGeneration(b))
+	s.adopt(st, g)
 	s.publish()
 	s.mu.Unlock()
-	before.backend.release()
+	if g != before.backend {
+		before.backend.release()
+	}
 	s.watchers.wakeAll(before.revision + 1)
 	s.notified.Store(st.revision)
 	return nil

@@ -40,8 +40,9 @@ func Defaults() Options {
 // Store is the state machine.
 //
 // One goroutine at a time may call Apply, ApplyMembership, CompactStep, Bootstrap,
-// Join, Force and Restore: the writer. One at a time may call Flush. Everything else may be
-// called by anyone at any time, and does not wait for the writer.
+// Join, Force, Restore and Merge: the writer. Everything else may be called by anyone at any
+// time, and does not wait for the writer; Flush and Snapshot wait for each other
+// and for Merge.
 type Store struct {
 	options   Options
 	view      atomic.Pointer[view]
@@ -59,6 +60,10 @@ type Store struct {
 
 	alarmsChanged signal
 	compactions   signal // a physical compaction is done
+
+	// flushing is held by Flush, Snapshot and Merge: nobody else commits to the
+	// backend while one of them does, or opens what is half done. It comes before mu.
+	flushing sync.Mutex
 
 	// mu makes the writer and the two ends of Flush exclude each other. It is
 	// not held while the backend commits. It guards everything below.

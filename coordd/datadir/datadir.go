@@ -5,6 +5,7 @@
 //	<data-dir>/member/wal/            the log, or in a directory of its own
 //	<data-dir>/member/snap/db         the store, behind the log by up to a flush
 //	<data-dir>/member/snap/*.snap.db  a store received from the leader
+//	<data-dir>/member/snap/*.delta    the same, but only what the store lacks
 //	<data-dir>/member.restoring/      what becomes member/ once a restore is whole
 package datadir
 

@@ -24,7 +24,7 @@ func TestIdentity(t *testing.T) {
 func TestCreateLog(t *testing.T) {
 	layout := datadir.Layout{Data: t.TempDir()}
 	id := datadir.Identity{Cluster: 1, Member: 2}
-	if err := datadir.CreateLog(disk.OS(), layout.Log(), id); err != nil {
+	if err := datadir.CreateLog(disk.OS(), layout.Log(), id, datadir.Beginning); err != nil {
 		t.Fatal(err)
 	}
 	log, recovered, err := wal.Open(disk.OS(), layout.Log())

@@ -41,6 +41,8 @@ type receiver struct {
 	dir     *snap.Dir
 	stepped chan *raftpb.Message
 	step    func(context.Context, *raftpb.Message) error
+	refuses bool // stores: raft does not want them
+	held    func() (kvcore.Held, error)
 	server  *grpc.Server
 	done    chan struct{}
 	address string
@@ -59,6 +61,7 @@ func newReceiver(t *testing.T) *receiver {
 		r.stepped <- m
 		return nil
 	}
+	r.held = func() (kvcore.Held, error) { return kvcore.Held{}, nil }
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -78,6 +81,10 @@ func (r *receiver) start() {
 		Logger:    slog.New(slog.DiscardHandler),
 		Step:      r.step,
 		Snapshots: r.dir,
+		StepSnapshot: func(ctx context.Context, m *raftpb.Message) (bool, error) {
+			return !r.refuses, r.step(ctx, m)
+		},
+		Held: func() (kvcore.Held, error) { return r.held() },
 		LeaseRenew: func(_ context.Context, id int64) (int64, error) {
 			if id == 7 {
 				return 30, nil
@@ -134,6 +141,7 @@ func newTransport(t *testing.T, change func(*peer.Config)) *transport {
 		MemberID:          alice,
 		Logger:            slog.New(slog.DiscardHandler),
 		OpenSnapshot:      func() (peer.Snapshot, error) { return peer.Snapshot{}, errors.New("no store") },
+		SnapshotTimeout:   time.Minute,
 		ReportUnreachable: func(id uint64) { tr.unreachable <- id },
 		ReportSnapshot:    func(id uint64, ok bool) { tr.snapshots <- snapshotReport{id, ok} },
 		Removed:           func() { tr.removed <- struct{}{} },
@@ -206,6 +214,7 @@ func storeOf(content []byte) func() (peer.Snapshot, error) {
 			Index: 20, Term: 5,
 			ConfState: &raftpb.ConfState{Voters: []uint64{alice, bob}},
 			WriteTo:   func(w io.Writer) (int64, error) { return io.Copy(w, bytes.NewReader(content)) },
+			Delta:     func(kvcore.Held) *peer.Delta { return nil },
 			Close:     func() {},
 		}, nil
 	}

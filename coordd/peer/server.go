@@ -3,7 +3,6 @@ package peer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -26,8 +25,12 @@ type ServerConfig struct {
 	// Step gives raft a message; it may block to slow the sender down. An error ends
 	// the stream, and the sender opens another: return nil for a message that raft merely ignores.
 	Step func(ctx context.Context, m *raftpb.Message) error
-	// Snapshots is where received stores go. Step gets the MsgSnap of a store only once it is durable there.
-	Snapshots *snap.Dir
+	// Snapshots is where received stores go. StepSnapshot gives raft the MsgSnap of one
+	// that is durable there, and says whether raft wants it. One that it does not want is removed.
+	Snapshots    *snap.Dir
+	StepSnapshot func(ctx context.Context, m *raftpb.Message) (wanted bool, err error)
+	// Held says what this member's store holds durably.
+	Held func() (kvcore.Held, error)
 	// HasRun says whether a member has run in this cluster before.
 	HasRun func(id uint64) bool
 	// Members are all there are, and Removed knows those that were.
@@ -57,6 +60,10 @@ type Server struct {
 
 	mu         sync.Mutex
 	installing map[uint64]bool // members that a store is coming from
+
+	// deciding is held from when a store gets its name until raft has said whether it
+	// is wanted: what one caller's message decides must not remove another's store of the same place.
+	deciding sync.Mutex
 }
 
 // NewServer makes a Server.
@@ -100,85 +107,6 @@ func (s *Server) Messages(stream grpc.ClientStreamingServer[coordpb.MessageBatch
 	}
 }
 
-// InstallSnapshot takes one store.
-func (s *Server) InstallSnapshot(stream grpc.ClientStreamingServer[coordpb.SnapshotChunk, coordpb.SnapshotInstalled]) error {
-	from, err := s.authenticate(stream.Context())
-	if err != nil {
-		return err
-	}
-	if !s.beginInstalling(from) {
-		return status.Errorf(codes.ResourceExhausted, "peer: a store from member %x is being received already", from)
-	}
-	defer s.endInstalling(from)
-	m, err := s.receiveSnapshotMessage(stream, from)
-	if err != nil {
-		return err
-	}
-	position := snap.Position{
-		Index: m.GetSnapshot().GetMetadata().GetIndex(),
-		Term:  m.GetSnapshot().GetMetadata().GetTerm(),
-	}
-	size, err := s.receiveStore(stream, position)
-	if err != nil {
-		return err
-	}
-	s.config.Logger.Info("received a store", "peer", hex(from), "index", position.Index, "term", position.Term, "bytes", size)
-	if err := s.config.Step(stream.Context(), m); err != nil {
-		return asStatus(errors.Join(err, s.config.Snapshots.Discard(position)))
-	}
-	return stream.SendAndClose(&coordpb.SnapshotInstalled{})
-}
-
-func (s *Server) receiveSnapshotMessage(stream grpc.ClientStreamingServer[coordpb.SnapshotChunk, coordpb.SnapshotInstalled], from uint64) (*raftpb.Message, error) {
-	chunk, err := stream.Recv()
-	if errors.Is(err, io.EOF) {
-		return nil, status.Errorf(codes.InvalidArgument, "peer: store from member %x: empty stream", from)
-	}
-	if err != nil {
-		return nil, err
-	}
-	m, err := decodeMessage(chunk.GetMessage(), from, s.config.MemberID)
-	if err == nil && m.GetType() != raftpb.MsgSnap {
-		err = fmt.Errorf("the first chunk holds %s, not MsgSnap", m.GetType())
-	}
-	if err == nil && (len(chunk.GetData()) > 0 || len(chunk.GetSha256()) > 0) {
-		err = errors.New("the first chunk holds more than the message")
-	}
-	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "peer: store from member %x: %v", from, err)
-	}
-	return m, nil
-}
-
-// receiveStore writes the chunks up to the checksum. The store is durable on return. Its errors are statuses.
-func (s *Server) receiveStore(stream grpc.ClientStreamingServer[coordpb.SnapshotChunk, coordpb.SnapshotInstalled], p snap.Position) (size int64, err error) {
-	receiver, err := s.config.Snapshots.Receive()
-	if err != nil {
-		return 0, status.Error(codes.Internal, err.Error())
-	}
-	defer receiver.Abort() // without effect after Commit; a file that stays is cleaned at the next start
-	for {
-		chunk, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return size, status.Errorf(codes.InvalidArgument, "peer: the store ended after %d bytes without a checksum", size)
-		}
-		if err != nil {
-			return size, err
-		}
-		if len(chunk.GetMessage()) > 0 {
-			return size, status.Error(codes.InvalidArgument, "peer: a second raft message within a store")
-		}
-		n, err := receiver.Write(chunk.GetData())
-		size += int64(n)
-		if err != nil {
-			return size, status.Error(codes.Internal, err.Error())
-		}
-		if sum := chunk.GetSha256(); len(sum) > 0 {
-			return size, commitStatus(receiver.Commit(p, sum))
-		}
-	}
-}
-
 // HasRun tells the member that asks whether it has run in this cluster before.
 func (s *Server) HasRun(ctx context.Context, _ *coordpb.HasRunRequest) (*coordpb.HasRunResponse, error) {
 	from, err := s.authenticate(ctx)
@@ -186,6 +114,18 @@ func (s *Server) HasRun(ctx context.Context, _ *coordpb.HasRunRequest) (*coordpb
 		return nil, err
 	}
 	return &coordpb.HasRunResponse{HasRun: s.config.HasRun(from)}, nil
+}
+
+// StorePosition tells the member that asks what this one's store holds.
+func (s *Server) StorePosition(ctx context.Context, _ *coordpb.StorePositionRequest) (*coordpb.StorePositionResponse, error) {
+	if _, err := s.authenticate(ctx); err != nil {
+		return nil, err
+	}
+	held, err := s.config.Held()
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return &coordpb.StorePositionResponse{Revision: held.Revision, Digest: held.Digest}, nil
 }
 
 // LeaseRenew renews a lease for the member that asks.
@@ -222,35 +162,6 @@ func (s *Server) HashKV(ctx context.Context, r *coordpb.HashKVRequest) (*coordpb
 		return nil, asStatus(err)
 	}
 	return &coordpb.HashKVResponse{Hash: h.Hash, CompactRevision: h.CompactRevision}, nil
-}
-
-// beginInstalling admits one store at a time from each member, which bounds the disk they take.
-func (s *Server) beginInstalling(from uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.installing[from] {
-		return false
-	}
-	s.installing[from] = true
-	return true
-}
-
-func (s *Server) endInstalling(from uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.installing, from)
-}
-
-func commitStatus(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, snap.ErrChecksum):
-		return status.Error(codes.DataLoss, err.Error())
-	case errors.Is(err, snap.ErrEmpty):
-		return status.Error(codes.InvalidArgument, err.Error())
-	}
-	return status.Error(codes.Internal, err.Error())
 }
 
 // asStatus lets a status through and makes any other error Unavailable: asking again may help.

@@ -8,18 +8,23 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
 )
 
 // chunkBytes is the size of the pieces in which a store is sent.
 const chunkBytes = 256 << 10
 
-var errOlder = errors.New("the store is older than the snapshot raft asked for")
+var (
+	errOlder = errors.New("the store is older than the snapshot raft asked for")
+	errStuck = errors.New("the member makes no progress in taking the store")
+)
 
 // sendSnapshots sends the stores that send asks for.
 func (s *sender) sendSnapshots() {
@@ -28,11 +33,9 @@ func (s *sender) sendSnapshots() {
 		case <-s.ctx.Done():
 			return
 		case m := <-s.snapshots:
-			sent, err := s.sendSnapshot(m)
+			err := s.sendSnapshot(m)
 			if err != nil {
-				s.log.Warn("sending the store to member failed", "bytes", sent, "error", err)
-			} else {
-				s.log.Info("sent the store to member", "bytes", sent)
+				s.log.Warn("sending the store to member failed", "error", err)
 			}
 			s.sendingSnapshot.Store(false)
 			s.config.ReportSnapshot(s.id, err == nil)
@@ -41,29 +44,71 @@ func (s *sender) sendSnapshots() {
 }
 
 // sendSnapshot sends the newest store, which may be of a later index than m
-// asks for. It returns nil once the member has the store, durably, and raft there has the message.
-func (s *sender) sendSnapshot(m *raftpb.Message) (sent int64, err error) {
+// asks for, or what the member lacks of it. It returns nil once the member has that, durably,
+// and raft there has the message.
+func (s *sender) sendSnapshot(m *raftpb.Message) error {
 	snapshot, err := s.config.OpenSnapshot()
 	if err != nil {
-		return 0, fmt.Errorf("open: %w", err)
+		return fmt.Errorf("open: %w", err)
 	}
 	defer snapshot.Close()
 	message, err := encodeSnapshotMessage(m, snapshot)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	ctx, cancel := context.WithCancel(s.withIdentity(s.ctx))
-	defer cancel() // a store broken off here must end there too
+	delta := s.lacks(snapshot)
+	if delta == nil {
+		sent, err := s.transfer(&coordpb.SnapshotChunk{Message: message}, snapshot.WriteTo)
+		if err != nil {
+			return fmt.Errorf("after %d bytes: %w", sent, err)
+		}
+		s.log.Info("sent the whole store to member", "bytes", sent)
+		return nil
+	}
+	sent, err := s.transfer(&coordpb.SnapshotChunk{Message: message, Delta: true}, delta.WriteTo)
+	if err != nil {
+		return fmt.Errorf("after %d bytes of %d revisions: %w", sent, delta.Revisions, err)
+	}
+	s.log.Info("sent what its store lacks to member", "revisions", delta.Revisions, "bytes", sent, "instead_of_bytes", snapshot.Bytes)
+	return nil
+}
+
+// lacks asks the member what it holds and returns what it lacks of a snapshot,
+// nil if it needs the whole or does not answer.
+func (s *sender) lacks(snapshot Snapshot) *Delta {
+	ctx, cancel := context.WithTimeout(s.withIdentity(s.ctx), s.config.SnapshotTimeout)
+	defer cancel()
+	r, err := s.client.StorePosition(ctx, &coordpb.StorePositionRequest{})
+	if err != nil {
+		s.log.Warn("member does not say what it holds; it gets the whole store", "error", err)
+		return nil
+	}
+	return snapshot.Delta(kvcore.Held{Revision: r.GetRevision(), Digest: r.GetDigest()})
+}
+
+// transfer sends the first chunk, what writeTo writes, and its checksum, and waits
+// until the member has dealt with it.
+func (s *sender) transfer(first *coordpb.SnapshotChunk, writeTo func(io.Writer) (int64, error)) (sent int64, err error) {
+	ctx, cancel := context.WithCancelCause(s.withIdentity(s.ctx))
+	defer cancel(nil) // a store broken off here must end there too
+	stuck := time.AfterFunc(s.config.SnapshotTimeout, func() { cancel(errStuck) })
+	defer stuck.Stop()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}()
 	stream, err := s.client.InstallSnapshot(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if err := stream.Send(&coordpb.SnapshotChunk{Message: message}); err != nil {
+	progress := func() { stuck.Reset(s.config.SnapshotTimeout) }
+	if err := stream.Send(first); err != nil {
 		return 0, endOf(stream, err)
 	}
 	sum := sha256.New()
-	w := bufio.NewWriterSize(io.MultiWriter(sum, chunkWriter{stream}), chunkBytes)
-	if sent, err = snapshot.WriteTo(w); err == nil {
+	w := bufio.NewWriterSize(io.MultiWriter(sum, chunkWriter{stream, progress}), chunkBytes)
+	if sent, err = writeTo(w); err == nil {
 		err = w.Flush()
 	}
 	if err != nil {
@@ -72,6 +117,7 @@ func (s *sender) sendSnapshot(m *raftpb.Message) (sent int64, err error) {
 	if err := stream.Send(&coordpb.SnapshotChunk{Sha256: sum.Sum(nil)}); err != nil {
 		return sent, endOf(stream, err)
 	}
+	progress()
 	_, err = stream.CloseAndRecv()
 	return sent, err
 }
@@ -90,9 +136,11 @@ func encodeSnapshotMessage(m *raftpb.Message, s Snapshot) ([]byte, error) {
 	return proto.Marshal(m)
 }
 
-// chunkWriter sends what is written in chunks of at most chunkBytes.
+// chunkWriter sends what is written in chunks of at most chunkBytes, and tells
+// of each that has gone.
 type chunkWriter struct {
-	stream grpc.ClientStreamingClient[coordpb.SnapshotChunk, coordpb.SnapshotInstalled]
+	stream   grpc.ClientStreamingClient[coordpb.SnapshotChunk, coordpb.SnapshotInstalled]
+	progress func()
 }
 
 func (w chunkWriter) Write(data []byte) (int, error) {
@@ -102,6 +150,7 @@ func (w chunkWriter) Write(data []byte) (int, error) {
 			return sent, err
 		}
 		sent += len(chunk)
+		w.progress()
 	}
 	return sent, nil
 }

@@ -5,10 +5,12 @@
 // member a Transport has one connection with one stream of messages, fed from a
 // bounded queue that drops rather than waits: raft repeats what it needs.
 // Heartbeats and votes have a lane of their own in it, ahead of log entries.
-// Stores travel beside the messages on the same connection.
+// Stores travel beside the messages on the same connection; of a store that the
+// other member has the beginning of, only what it lacks does.
 //
 //	Send ─┬─ queue ── write ── Messages stream ──────── Server ── Step
-//	      └─ one waiting MsgSnap ── InstallSnapshot ─── Server ── snap.Receiver ── Step
+//	      └─ one waiting MsgSnap ── StorePosition? ──── Server
+//	                             ── InstallSnapshot ─── Server ── snap.Receiver ── StepSnapshot
 package peer
 
 import (
@@ -39,8 +41,17 @@ var (
 type Snapshot struct {
 	Index, Term uint64
 	ConfState   *raftpb.ConfState
+	Bytes       int64 // that WriteTo will write, about
 	WriteTo     func(io.Writer) (int64, error)
-	Close       func()
+	// Delta returns what a member lacks that holds this, nil if it needs the whole store.
+	Delta func(kvcore.Held) *Delta
+	Close func()
+}
+
+// Delta is part of an opened store. WriteTo is called once at most.
+type Delta struct {
+	Revisions int64
+	WriteTo   func(io.Writer) (int64, error)
 }
 
 // Config is what a Transport needs. Every field is required.
@@ -51,6 +62,9 @@ type Config struct {
 	TLS       ClientTLS // of calls to https:// and unixs:// URLs
 	// OpenSnapshot opens the newest durable state of the store.
 	OpenSnapshot func() (Snapshot, error)
+	// SnapshotTimeout is how long a member may make no progress in taking a store
+	// before sending it is given up.
+	SnapshotTimeout time.Duration
 	// ReportUnreachable is told after messages to a member were dropped or its
 	// stream broke, once for many. ReportSnapshot is told how each MsgSnap given to
 	// Send ended. Neither is called from within Send; both may block, but no longer

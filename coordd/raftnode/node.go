@@ -90,6 +90,9 @@ type Node struct {
 	cfg     Config
 	raw     *raft.RawNode // owned by loop
 	entries *entryLog
+	// installing is the entry of the last snapshot that raft took; owned by loop.
+	// It is being installed while less has been applied.
+	installing uint64
 
 	inbox     inbox
 	proposals proposals
@@ -216,6 +219,28 @@ func (n *Node) Step(_ context.Context, m *raftpb.Message) error {
 	return nil
 }
 
+// StepSnapshot takes the announcement of a snapshot that lies ready to be
+// installed, and says whether it must stay there for InstallSnapshot: raft does
+// not want one of an old term, or that tells nothing new. With ErrStopped that is
+// open, and wanted is true.
+func (n *Node) StepSnapshot(m *raftpb.Message) (wanted bool, err error) {
+	answer := make(chan bool, 1)
+	n.do(func() {
+		// Its errors are of messages that no longer matter.
+		_ = n.raw.Step(m)
+		n.handleReadies()
+		index := m.GetSnapshot().GetMetadata().GetIndex()
+		// One that raft did not take now may be one that it took before.
+		answer <- index <= n.installing && n.applied.Load() < index
+	})
+	select {
+	case wanted = <-answer:
+		return wanted, nil
+	case <-n.ctx.Done():
+		return true, ErrStopped
+	}
+}
+
 // ReportUnreachable says that a message to a member was lost.
 func (n *Node) ReportUnreachable(id uint64) {
 	n.do(func() { n.raw.ReportUnreachable(id) })
@@ -274,9 +299,13 @@ func (n *Node) loop() {
 		n.startReads()
 		n.proposeWaiting()
 		n.proposeChange()
-		for n.raw.HasReady() {
-			n.handleReady(n.raw.Ready())
-		}
+		n.handleReadies()
+	}
+}
+
+func (n *Node) handleReadies() {
+	for n.raw.HasReady() {
+		n.handleReady(n.raw.Ready())
 	}
 }
 
@@ -313,6 +342,7 @@ func (n *Node) handleReady(rd raft.Ready) {
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
+			n.installing = max(n.installing, m.GetSnapshot().GetMetadata().GetIndex())
 			n.appends.put(m)
 		case raft.LocalApplyThread:
 			n.applies.put(m)

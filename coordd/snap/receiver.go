@@ -76,21 +76,21 @@ func (r *Receiver) Write(data []byte) (int, error) {
 	return n, nil
 }
 
-// Commit compares the SHA-256 of all bytes written with sum, makes the store
-// durable and gives it the name of p, replacing an older one of that position.
+// Commit compares the SHA-256 of all bytes written with sum, makes them
+// durable and gives them the name of p and the kind, replacing an older one of that name.
 // After an error nothing is left of it, except that a failed sync of the
-// directory may leave the whole store. [ErrChecksum], [ErrEmpty].
-func (r *Receiver) Commit(p Position, sum []byte) error {
+// directory may leave all. [ErrChecksum], [ErrEmpty].
+func (r *Receiver) Commit(p Position, kind Kind, sum []byte) error {
 	if r.finished {
 		return ErrFinished
 	}
-	if err := r.commit(p, sum); err != nil {
+	if err := r.commit(p, kind, sum); err != nil {
 		return errors.Join(err, r.Abort())
 	}
 	return nil
 }
 
-func (r *Receiver) commit(p Position, sum []byte) error {
+func (r *Receiver) commit(p Position, kind Kind, sum []byte) error {
 	if r.size == 0 {
 		return ErrEmpty
 	}
@@ -106,8 +106,8 @@ func (r *Receiver) commit(p Position, sum []byte) error {
 	d := r.dir
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.fs.Rename(path.Join(d.dir, r.name), path.Join(d.dir, receivedName(p))); err != nil {
-		return fmt.Errorf("snap: name received store %s: %w", receivedName(p), err)
+	if err := d.fs.Rename(path.Join(d.dir, r.name), path.Join(d.dir, receivedName(p, kind))); err != nil {
+		return fmt.Errorf("snap: name received store %s: %w", receivedName(p, kind), err)
 	}
 	r.finished = true
 	delete(d.open, r.name)

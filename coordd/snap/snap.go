@@ -3,15 +3,18 @@
 //
 //	<dir>/db                                     the store
 //	<dir>/<term>-<index>.snap.db                 a received store, whole and durable (16 hex digits each)
-//	<dir>/receive-<number>.tmp                   a store being received: worth nothing after a restart
+//	<dir>/<term>-<index>.delta                   the same, but only what db lacks
+//	<dir>/receive-<number>.tmp                   either, being received: worth nothing after a restart
 //
-// A received store appears under its own name only once its checksum was right
-// and its bytes are durable, and replaces db by a rename: after a crash at any
-// moment there is the old db or the whole new one.
+// What is received appears under its own name only once its checksum was right
+// and its bytes are durable. A whole store replaces db by a rename: after a crash at any
+// moment there is the old db or the whole new one. A delta is merged into db by
+// whoever owns that, and goes once this is done: see kvcore.MergeDelta.
 //
 // The order that makes an installation safe: [Receiver.Commit], then the log
-// records that it restarts after the position, then [Dir.Install]. A member that
-// finds the log ahead of its store at start asks [Dir.Pending] and installs then.
+// records that it restarts after the position, then [Dir.Install], or a merge of
+// [Dir.OpenDelta] and [Dir.Finish]. A member that finds the log ahead of its store at start
+// asks [Dir.Pending] and installs then.
 package snap
 
 import (
@@ -29,8 +32,21 @@ import (
 const (
 	storeName      = "db"
 	receivedSuffix = ".snap.db"
+	deltaSuffix    = ".delta"
 	partialSuffix  = ".tmp"
 )
+
+// Kind is what a received file holds.
+type Kind uint8
+
+// The kinds. None is no file.
+const (
+	None Kind = iota
+	Whole
+	Delta
+)
+
+var suffixes = [...]string{Whole: receivedSuffix, Delta: deltaSuffix}
 
 // ErrNotReceived says that no complete snapshot of the position is here.
 var ErrNotReceived = errors.New("snap: no received snapshot of this position")
@@ -61,22 +77,28 @@ func Open(fs disk.FS, dir string) (*Dir, error) {
 // Store is the path of the member's store.
 func (d *Dir) Store() string { return path.Join(d.dir, storeName) }
 
-// Pending reports whether the complete snapshot of p is here, waiting for Install.
-func (d *Dir) Pending(p Position) (bool, error) {
+// Pending says what the received snapshot of p is that waits to be installed.
+// Where both kinds are here, either will do.
+func (d *Dir) Pending(p Position) (Kind, error) {
 	names, err := d.list()
 	if err != nil {
-		return false, err
+		return None, err
 	}
-	return slices.Contains(names, receivedName(p)), nil
+	for _, kind := range []Kind{Whole, Delta} {
+		if slices.Contains(names, receivedName(p, kind)) {
+			return kind, nil
+		}
+	}
+	return None, nil
 }
 
-// Install moves the received snapshot of p to [Dir.Store], in place of what is
+// Install moves the received whole store of p to [Dir.Store], in place of what is
 // there, and removes received snapshots that p makes useless. It is durable on
 // return. [ErrNotReceived] if there is none. An open store keeps its old file.
 func (d *Dir) Install(p Position) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	name := receivedName(p)
+	name := receivedName(p, Whole)
 	err := d.fs.Rename(path.Join(d.dir, name), d.Store())
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s in %s", ErrNotReceived, p, d.dir)
@@ -87,32 +109,60 @@ func (d *Dir) Install(p Position) error {
 	if err := d.fs.SyncDir(d.dir); err != nil {
 		return fmt.Errorf("snap: sync directory %s: %w", d.dir, err)
 	}
+	return d.finish(p)
+}
+
+// OpenDelta opens the received delta of p. [ErrNotReceived] if there is none.
+func (d *Dir) OpenDelta(p Position) (disk.File, error) {
+	name := receivedName(p, Delta)
+	file, err := d.fs.Open(path.Join(d.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s in %s", ErrNotReceived, p, d.dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("snap: open %s: %w", name, err)
+	}
+	return file, nil
+}
+
+// Finish removes the received snapshots that are of no use once p is installed:
+// those of p and of earlier places. A merged delta is among them.
+func (d *Dir) Finish(p Position) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.finish(p)
+}
+
+func (d *Dir) finish(p Position) error {
 	return d.removeIf(func(name string) bool {
 		other, ok := parseReceived(name)
 		return ok && other.Index <= p.Index
 	})
 }
 
-// Discard removes the received snapshot of p, which raft did not want. It is no
+// Discard removes the received snapshots of p, which raft did not want. It is no
 // error if there is none.
 func (d *Dir) Discard(p Position) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.removeIf(func(name string) bool { return name == receivedName(p) })
+	return d.removeIf(func(name string) bool {
+		other, ok := parseReceived(name)
+		return ok && other == p
+	})
 }
 
-// Clean removes what earlier runs left: temporary files, and received snapshots
-// other than the one of keep. Call it at start with the position of the log's
-// last snapshot. Files being received now and files of other names stay.
-func (d *Dir) Clean(keep Position) error {
+// Clean removes what earlier runs left: temporary files, and received snapshots.
+// Call it at start, when what was pending is installed. Files being received now and
+// files of other names stay.
+func (d *Dir) Clean() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.removeIf(func(name string) bool {
 		if _, ok := parsePartial(name); ok {
 			return !d.open[name]
 		}
-		p, ok := parseReceived(name)
-		return ok && p != keep
+		_, ok := parseReceived(name)
+		return ok
 	})
 }
 
@@ -142,8 +192,8 @@ func (d *Dir) list() ([]string, error) {
 	return names, nil
 }
 
-func receivedName(p Position) string {
-	return fmt.Sprintf("%016x-%016x%s", p.Term, p.Index, receivedSuffix)
+func receivedName(p Position, kind Kind) string {
+	return fmt.Sprintf("%016x-%016x%s", p.Term, p.Index, suffixes[kind])
 }
 
 // ParseReceived returns the position that the name of a received store tells.
@@ -156,10 +206,12 @@ func IsPartial(name string) bool {
 }
 
 func parseReceived(name string) (p Position, ok bool) {
-	if _, err := fmt.Sscanf(name, "%016x-%016x"+receivedSuffix, &p.Term, &p.Index); err != nil {
-		return Position{}, false
+	for _, kind := range []Kind{Whole, Delta} {
+		if _, err := fmt.Sscanf(name, "%016x-%016x"+suffixes[kind], &p.Term, &p.Index); err == nil && receivedName(p, kind) == name {
+			return p, true
+		}
 	}
-	return p, receivedName(p) == name
+	return Position{}, false
 }
 
 func partialName(number int) string { return fmt.Sprintf("receive-%d%s", number, partialSuffix) }

@@ -26,8 +26,12 @@ func open(t *testing.T, fs disk.FS) *snap.Dir {
 	return d
 }
 
-// receive takes content in two pieces.
+// receive takes a whole store in two pieces.
 func receive(d *snap.Dir, p snap.Position, content []byte) error {
+	return receiveKind(d, p, snap.Whole, content)
+}
+
+func receiveKind(d *snap.Dir, p snap.Position, kind snap.Kind, content []byte) error {
 	r, err := d.Receive()
 	if err != nil {
 		return err
@@ -40,7 +44,7 @@ func receive(d *snap.Dir, p snap.Position, content []byte) error {
 		}
 	}
 	sum := sha256.Sum256(content)
-	return r.Commit(p, sum[:])
+	return r.Commit(p, kind, sum[:])
 }
 
 func write(t *testing.T, fs disk.FS, name string, content []byte) {
@@ -95,10 +99,10 @@ func TestReceiveAndInstall(t *testing.T) {
 	if got, want := names(t, fs), []string{"0000000000000003-000000000000002a.snap.db", "db"}; !slices.Equal(got, want) {
 		t.Errorf("files %q, want %q", got, want)
 	}
-	if ok, err := d.Pending(position); !ok || err != nil {
-		t.Errorf("pending: %t, %v", ok, err)
+	if kind, err := d.Pending(position); kind != snap.Whole || err != nil {
+		t.Errorf("pending: %v, %v", kind, err)
 	}
-	if ok, _ := d.Pending(snap.Position{Index: position.Index, Term: position.Term + 1}); ok {
+	if kind, _ := d.Pending(snap.Position{Index: position.Index, Term: position.Term + 1}); kind != snap.None {
 		t.Error("another position is pending")
 	}
 	if err := d.Install(position); err != nil {
@@ -136,13 +140,13 @@ func TestReceiverRefuses(t *testing.T) {
 		if _, err := r.Write([]byte(tc.content)); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Commit(position, tc.sum); !errors.Is(err, tc.want) {
+		if err := r.Commit(position, snap.Whole, tc.sum); !errors.Is(err, tc.want) {
 			t.Errorf("%q with the sum %x gives %v, want %v", tc.content, tc.sum, err, tc.want)
 		}
 		if _, err := r.Write([]byte("more")); !errors.Is(err, snap.ErrFinished) {
 			t.Errorf("writing after Commit gives %v", err)
 		}
-		if err := r.Commit(position, sum[:]); !errors.Is(err, snap.ErrFinished) {
+		if err := r.Commit(position, snap.Whole, sum[:]); !errors.Is(err, snap.ErrFinished) {
 			t.Errorf("a second Commit gives %v", err)
 		}
 	}
@@ -184,18 +188,56 @@ func TestCleanAndDiscard(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := d.Clean(position); err != nil {
+	if err := receiveKind(d, later, snap.Delta, []byte("delta")); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"0000000000000003-000000000000002a.snap.db", "1-2.snap.db", "db", "notes.tmp", "receive-2.tmp"}
+	if err := d.Discard(later); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"0000000000000003-000000000000002a.snap.db", "1-2.snap.db", "db", "notes.tmp", "receive-1.tmp", "receive-2.tmp"}
 	if got := names(t, fs); !slices.Equal(got, want) {
-		t.Errorf("files %q, want %q", got, want)
+		t.Errorf("files after Discard %q, want %q", got, want)
 	}
-	if err := errors.Join(d.Discard(later), d.Discard(position)); err != nil {
+	if err := errors.Join(receiveKind(d, later, snap.Delta, []byte("delta")), d.Clean()); err != nil {
 		t.Fatal(err)
 	}
-	if ok, _ := d.Pending(position); ok {
-		t.Error("pending after Discard")
+	want = []string{"1-2.snap.db", "db", "notes.tmp", "receive-2.tmp"}
+	if got := names(t, fs); !slices.Equal(got, want) {
+		t.Errorf("files after Clean %q, want %q", got, want)
+	}
+}
+
+func TestDelta(t *testing.T) {
+	fs := disk.NewMemory()
+	d := open(t, fs)
+	if _, err := d.OpenDelta(position); !errors.Is(err, snap.ErrNotReceived) {
+		t.Errorf("opening what is not there gives %v", err)
+	}
+	later := snap.Position{Index: position.Index + 1, Term: 3}
+	for _, p := range []snap.Position{position, later} {
+		if err := receiveKind(d, p, snap.Delta, []byte("what it lacks")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kind, err := d.Pending(position); kind != snap.Delta || err != nil {
+		t.Errorf("pending: %v, %v", kind, err)
+	}
+	file, err := d.OpenDelta(position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := make([]byte, len("what it lacks"))
+	if _, err := file.ReadAt(content, 0); err != nil || string(content) != "what it lacks" {
+		t.Errorf("the delta holds %q, %v", content, err)
+	}
+	if err := errors.Join(file.Close(), d.Finish(position)); err != nil {
+		t.Fatal(err)
+	}
+	if kind, _ := d.Pending(position); kind != snap.None {
+		t.Error("pending after Finish")
+	}
+	if kind, _ := d.Pending(later); kind != snap.Delta {
+		t.Error("the later one is gone")
 	}
 }
 
@@ -212,10 +254,10 @@ func TestInstallRemovesWhatItOvertakes(t *testing.T) {
 	if err := d.Install(position); err != nil {
 		t.Fatal(err)
 	}
-	if ok, _ := d.Pending(earlier); ok {
+	if kind, _ := d.Pending(earlier); kind != snap.None {
 		t.Error("the earlier one stays")
 	}
-	if ok, _ := d.Pending(later); !ok {
+	if kind, _ := d.Pending(later); kind != snap.Whole {
 		t.Error("the later one is gone")
 	}
 }
@@ -253,9 +295,9 @@ func TestCrashAtEveryOperation(t *testing.T) {
 				t.Fatalf("seed %d, operation %d: the store is neither the old nor the new one", seed, n)
 			case installed:
 				t.Fatalf("seed %d, operation %d: the installed store is gone", seed, n)
-			case committed && !pending:
+			case committed && pending != snap.Whole:
 				t.Fatalf("seed %d, operation %d: the committed store is gone", seed, n)
-			case pending:
+			case pending == snap.Whole:
 				outcomes["pending"]++
 				if err := d.Install(position); err != nil {
 					t.Fatal(err)
@@ -266,7 +308,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 			default:
 				outcomes["old"]++
 			}
-			if err := d.Clean(snap.Position{}); err != nil {
+			if err := d.Clean(); err != nil {
 				t.Fatal(err)
 			}
 			if got := names(t, fs); !slices.Equal(got, []string{"db"}) {

@@ -10,7 +10,7 @@ import (
 	"io"
 )
 
-// The form a memory store is written in, numbers big-endian:
+// The form a memory store and a delta are written in, numbers big-endian:
 //
 //	8 bytes  magic
 //	records  bucket (1 byte), key length, value length (4 bytes each), key, value
@@ -18,6 +18,7 @@ import (
 //	4 bytes  CRC-32C of all before
 const (
 	memoryMagic = "coordmem"
+	deltaMagic  = "coorddlt"
 	endOfStore  = 0xff
 )
 
@@ -32,26 +33,12 @@ func (r *memoryReader) Size() int64 {
 
 // WriteTo implements Reader.
 func (r *memoryReader) WriteTo(w io.Writer) (int64, error) {
-	f := &frameWriter{w: bufio.NewWriter(w)}
-	f.write([]byte(memoryMagic))
+	f := newFrameWriter(w, memoryMagic)
 	for bucket := range Bucket(buckets) {
-		r.Ascend(bucket, nil, nil, func(k, v []byte) bool {
-			head := append(f.head[:0], byte(bucket))
-			head = binary.BigEndian.AppendUint32(head, uint32(len(k)))
-			f.head = binary.BigEndian.AppendUint32(head, uint32(len(v)))
-			f.write(f.head)
-			f.write(k)
-			f.write(v)
-			return f.err == nil
-		})
+		f.bucket(r, bucket, nil)
 	}
-	f.write([]byte{endOfStore})
-	f.write(binary.BigEndian.AppendUint32(nil, f.sum))
-	if f.err == nil {
-		f.err = f.w.Flush()
-	}
-	if f.err != nil {
-		return f.written, fmt.Errorf("backend: write memory store: %w", f.err)
+	if err := f.end(); err != nil {
+		return f.written, fmt.Errorf("backend: write memory store: %w", err)
 	}
 	return f.written, nil
 }
@@ -63,6 +50,34 @@ type frameWriter struct {
 	written int64
 	sum     uint32
 	err     error
+}
+
+func newFrameWriter(w io.Writer, magic string) *frameWriter {
+	f := &frameWriter{w: bufio.NewWriter(w)}
+	f.write([]byte(magic))
+	return f
+}
+
+// bucket writes the records of a bucket whose keys are from or above.
+func (f *frameWriter) bucket(r Reader, bucket Bucket, from []byte) {
+	r.Ascend(bucket, from, nil, func(k, v []byte) bool {
+		head := append(f.head[:0], byte(bucket))
+		head = binary.BigEndian.AppendUint32(head, uint32(len(k)))
+		f.head = binary.BigEndian.AppendUint32(head, uint32(len(v)))
+		f.write(f.head)
+		f.write(k)
+		f.write(v)
+		return f.err == nil
+	})
+}
+
+func (f *frameWriter) end() error {
+	f.write([]byte{endOfStore})
+	f.write(binary.BigEndian.AppendUint32(nil, f.sum))
+	if f.err == nil {
+		f.err = f.w.Flush()
+	}
+	return f.err
 }
 
 func (f *frameWriter) write(b []byte) {
@@ -78,8 +93,11 @@ func (f *frameWriter) write(b []byte) {
 // wrote. It fails with ErrDamaged if r does not hold exactly that.
 func RestoreMemory(r io.Reader) (Backend, error) {
 	b := newBatch(0, 0)
-	f := &frameReader{r: bufio.NewReader(r)}
-	if err := f.store(b); err != nil {
+	err := readFrames(r, memoryMagic, func(bucket Bucket, key, value []byte) error {
+		b.Put(bucket, key, value)
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("backend: restore memory store: %w", err)
 	}
 	m := NewMemory()
@@ -95,14 +113,15 @@ type frameReader struct {
 	sum uint32
 }
 
-// store reads a whole store into b.
-func (f *frameReader) store(b *Batch) error {
-	magic, err := f.bytes(uint32(len(memoryMagic)))
+// readFrames calls record with each record in turn, and lets it keep the bytes.
+func readFrames(r io.Reader, magic string, record func(bucket Bucket, key, value []byte) error) error {
+	f := &frameReader{r: bufio.NewReader(r)}
+	start, err := f.bytes(uint32(len(magic)))
 	if err != nil {
 		return err
 	}
-	if string(magic) != memoryMagic {
-		return fmt.Errorf("%w: starts with %q", ErrDamaged, magic)
+	if string(start) != magic {
+		return fmt.Errorf("%w: starts with %q", ErrDamaged, start)
 	}
 	for {
 		bucket, err := f.bytes(1)
@@ -119,7 +138,9 @@ func (f *frameReader) store(b *Batch) error {
 		if err != nil {
 			return err
 		}
-		b.Put(Bucket(bucket[0]), key, value)
+		if err := record(Bucket(bucket[0]), key, value); err != nil {
+			return err
+		}
 	}
 }
 

@@ -108,7 +108,10 @@ type SnapshotChunk struct {
 	Message []byte `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	Data    []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
 	// sha256 of all data, in the last chunk only.
-	Sha256        []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// delta says, in the first chunk, that the data are what the receiver lacks
+	// and not a whole store.
+	Delta         bool `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +167,13 @@ func (x *SnapshotChunk) GetSha256() []byte {
 	return nil
 }
 
+func (x *SnapshotChunk) GetDelta() bool {
+	if x != nil {
+		return x.Delta
+	}
+	return false
+}
+
 type SnapshotInstalled struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -200,6 +210,97 @@ func (*SnapshotInstalled) Descriptor() ([]byte, []int) {
 	return file_coordpb_peer_proto_rawDescGZIP(), []int{3}
 }
 
+type StorePositionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorePositionRequest) Reset() {
+	*x = StorePositionRequest{}
+	mi := &file_coordpb_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorePositionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorePositionRequest) ProtoMessage() {}
+
+func (x *StorePositionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorePositionRequest.ProtoReflect.Descriptor instead.
+func (*StorePositionRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{4}
+}
+
+type StorePositionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// revision is the last of the history that the store holds durably.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// digest tells this revision's records from those of another history; empty
+	// where there are none.
+	Digest        []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorePositionResponse) Reset() {
+	*x = StorePositionResponse{}
+	mi := &file_coordpb_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorePositionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorePositionResponse) ProtoMessage() {}
+
+func (x *StorePositionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorePositionResponse.ProtoReflect.Descriptor instead.
+func (*StorePositionResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StorePositionResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *StorePositionResponse) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 type HasRunRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -208,7 +309,7 @@ type HasRunRequest struct {
 
 func (x *HasRunRequest) Reset() {
 	*x = HasRunRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[4]
+	mi := &file_coordpb_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +321,7 @@ func (x *HasRunRequest) String() string {
 func (*HasRunRequest) ProtoMessage() {}
 
 func (x *HasRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[4]
+	mi := &file_coordpb_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +334,7 @@ func (x *HasRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasRunRequest.ProtoReflect.Descriptor instead.
 func (*HasRunRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{4}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{6}
 }
 
 type HasRunResponse struct {
@@ -245,7 +346,7 @@ type HasRunResponse struct {
 
 func (x *HasRunResponse) Reset() {
 	*x = HasRunResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[5]
+	mi := &file_coordpb_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -257,7 +358,7 @@ func (x *HasRunResponse) String() string {
 func (*HasRunResponse) ProtoMessage() {}
 
 func (x *HasRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[5]
+	mi := &file_coordpb_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -270,7 +371,7 @@ func (x *HasRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasRunResponse.ProtoReflect.Descriptor instead.
 func (*HasRunResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{5}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HasRunResponse) GetHasRun() bool {
@@ -288,7 +389,7 @@ type MembersRequest struct {
 
 func (x *MembersRequest) Reset() {
 	*x = MembersRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[6]
+	mi := &file_coordpb_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -300,7 +401,7 @@ func (x *MembersRequest) String() string {
 func (*MembersRequest) ProtoMessage() {}
 
 func (x *MembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[6]
+	mi := &file_coordpb_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -313,7 +414,7 @@ func (x *MembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
 func (*MembersRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{6}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{8}
 }
 
 type MembersResponse struct {
@@ -326,7 +427,7 @@ type MembersResponse struct {
 
 func (x *MembersResponse) Reset() {
 	*x = MembersResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[7]
+	mi := &file_coordpb_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +439,7 @@ func (x *MembersResponse) String() string {
 func (*MembersResponse) ProtoMessage() {}
 
 func (x *MembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[7]
+	mi := &file_coordpb_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +452,7 @@ func (x *MembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
 func (*MembersResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MembersResponse) GetClusterId() uint64 {
@@ -377,7 +478,7 @@ type MemberPromoteRequest struct {
 
 func (x *MemberPromoteRequest) Reset() {
 	*x = MemberPromoteRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[8]
+	mi := &file_coordpb_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +490,7 @@ func (x *MemberPromoteRequest) String() string {
 func (*MemberPromoteRequest) ProtoMessage() {}
 
 func (x *MemberPromoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[8]
+	mi := &file_coordpb_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +503,7 @@ func (x *MemberPromoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberPromoteRequest.ProtoReflect.Descriptor instead.
 func (*MemberPromoteRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{8}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MemberPromoteRequest) GetId() uint64 {
@@ -422,7 +523,7 @@ type MemberPromoteResponse struct {
 
 func (x *MemberPromoteResponse) Reset() {
 	*x = MemberPromoteResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[9]
+	mi := &file_coordpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +535,7 @@ func (x *MemberPromoteResponse) String() string {
 func (*MemberPromoteResponse) ProtoMessage() {}
 
 func (x *MemberPromoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[9]
+	mi := &file_coordpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +548,7 @@ func (x *MemberPromoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberPromoteResponse.ProtoReflect.Descriptor instead.
 func (*MemberPromoteResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{9}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MemberPromoteResponse) GetMembers() []*Member {
@@ -466,7 +567,7 @@ type LeaseRenewRequest struct {
 
 func (x *LeaseRenewRequest) Reset() {
 	*x = LeaseRenewRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[10]
+	mi := &file_coordpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +579,7 @@ func (x *LeaseRenewRequest) String() string {
 func (*LeaseRenewRequest) ProtoMessage() {}
 
 func (x *LeaseRenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[10]
+	mi := &file_coordpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +592,7 @@ func (x *LeaseRenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRenewRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{10}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LeaseRenewRequest) GetId() int64 {
@@ -511,7 +612,7 @@ type LeaseRenewResponse struct {
 
 func (x *LeaseRenewResponse) Reset() {
 	*x = LeaseRenewResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[11]
+	mi := &file_coordpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +624,7 @@ func (x *LeaseRenewResponse) String() string {
 func (*LeaseRenewResponse) ProtoMessage() {}
 
 func (x *LeaseRenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[11]
+	mi := &file_coordpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +637,7 @@ func (x *LeaseRenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewResponse.ProtoReflect.Descriptor instead.
 func (*LeaseRenewResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{11}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LeaseRenewResponse) GetTtlSeconds() int64 {
@@ -555,7 +656,7 @@ type LeaseTimeToLiveRequest struct {
 
 func (x *LeaseTimeToLiveRequest) Reset() {
 	*x = LeaseTimeToLiveRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[12]
+	mi := &file_coordpb_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +668,7 @@ func (x *LeaseTimeToLiveRequest) String() string {
 func (*LeaseTimeToLiveRequest) ProtoMessage() {}
 
 func (x *LeaseTimeToLiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[12]
+	mi := &file_coordpb_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +681,7 @@ func (x *LeaseTimeToLiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTimeToLiveRequest.ProtoReflect.Descriptor instead.
 func (*LeaseTimeToLiveRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{12}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LeaseTimeToLiveRequest) GetId() int64 {
@@ -601,7 +702,7 @@ type LeaseTimeToLiveResponse struct {
 
 func (x *LeaseTimeToLiveResponse) Reset() {
 	*x = LeaseTimeToLiveResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[13]
+	mi := &file_coordpb_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +714,7 @@ func (x *LeaseTimeToLiveResponse) String() string {
 func (*LeaseTimeToLiveResponse) ProtoMessage() {}
 
 func (x *LeaseTimeToLiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[13]
+	mi := &file_coordpb_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +727,7 @@ func (x *LeaseTimeToLiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseTimeToLiveResponse.ProtoReflect.Descriptor instead.
 func (*LeaseTimeToLiveResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{13}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LeaseTimeToLiveResponse) GetRemainingTtlSeconds() int64 {
@@ -653,7 +754,7 @@ type HashKVRequest struct {
 
 func (x *HashKVRequest) Reset() {
 	*x = HashKVRequest{}
-	mi := &file_coordpb_peer_proto_msgTypes[14]
+	mi := &file_coordpb_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +766,7 @@ func (x *HashKVRequest) String() string {
 func (*HashKVRequest) ProtoMessage() {}
 
 func (x *HashKVRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[14]
+	mi := &file_coordpb_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +779,7 @@ func (x *HashKVRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashKVRequest.ProtoReflect.Descriptor instead.
 func (*HashKVRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{14}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HashKVRequest) GetRevision() int64 {
@@ -700,7 +801,7 @@ type HashKVResponse struct {
 
 func (x *HashKVResponse) Reset() {
 	*x = HashKVResponse{}
-	mi := &file_coordpb_peer_proto_msgTypes[15]
+	mi := &file_coordpb_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +813,7 @@ func (x *HashKVResponse) String() string {
 func (*HashKVResponse) ProtoMessage() {}
 
 func (x *HashKVResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_peer_proto_msgTypes[15]
+	mi := &file_coordpb_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +826,7 @@ func (x *HashKVResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashKVResponse.ProtoReflect.Descriptor instead.
 func (*HashKVResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_peer_proto_rawDescGZIP(), []int{15}
+	return file_coordpb_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HashKVResponse) GetHash() uint32 {
@@ -749,12 +850,17 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\x12coordpb/peer.proto\x12\acoordpb\x1a\x15coordpb/command.proto\"*\n" +
 	"\fMessageBatch\x12\x1a\n" +
 	"\bmessages\x18\x01 \x03(\fR\bmessages\"\r\n" +
-	"\vMessagesEnd\"U\n" +
+	"\vMessagesEnd\"k\n" +
 	"\rSnapshotChunk\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\fR\x06sha256\"\x13\n" +
-	"\x11SnapshotInstalled\"\x0f\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x14\n" +
+	"\x05delta\x18\x04 \x01(\bR\x05delta\"\x13\n" +
+	"\x11SnapshotInstalled\"\x16\n" +
+	"\x14StorePositionRequest\"K\n" +
+	"\x15StorePositionResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\x0f\n" +
 	"\rHasRunRequest\")\n" +
 	"\x0eHasRunResponse\x12\x17\n" +
 	"\ahas_run\x18\x01 \x01(\bR\x06hasRun\"\x10\n" +
@@ -781,10 +887,11 @@ const file_coordpb_peer_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"O\n" +
 	"\x0eHashKVResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\rR\x04hash\x12)\n" +
-	"\x10compact_revision\x18\x02 \x01(\x03R\x0fcompactRevision2\xab\x04\n" +
+	"\x10compact_revision\x18\x02 \x01(\x03R\x0fcompactRevision2\xfb\x04\n" +
 	"\x04Peer\x129\n" +
 	"\bMessages\x12\x15.coordpb.MessageBatch\x1a\x14.coordpb.MessagesEnd(\x01\x12G\n" +
-	"\x0fInstallSnapshot\x12\x16.coordpb.SnapshotChunk\x1a\x1a.coordpb.SnapshotInstalled(\x01\x129\n" +
+	"\x0fInstallSnapshot\x12\x16.coordpb.SnapshotChunk\x1a\x1a.coordpb.SnapshotInstalled(\x01\x12N\n" +
+	"\rStorePosition\x12\x1d.coordpb.StorePositionRequest\x1a\x1e.coordpb.StorePositionResponse\x129\n" +
 	"\x06HasRun\x12\x16.coordpb.HasRunRequest\x1a\x17.coordpb.HasRunResponse\x12<\n" +
 	"\aMembers\x12\x17.coordpb.MembersRequest\x1a\x18.coordpb.MembersResponse\x12N\n" +
 	"\rMemberPromote\x12\x1d.coordpb.MemberPromoteRequest\x1a\x1e.coordpb.MemberPromoteResponse\x12E\n" +
@@ -805,47 +912,51 @@ func file_coordpb_peer_proto_rawDescGZIP() []byte {
 	return file_coordpb_peer_proto_rawDescData
 }
 
-var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_coordpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_coordpb_peer_proto_goTypes = []any{
 	(*MessageBatch)(nil),            // 0: coordpb.MessageBatch
 	(*MessagesEnd)(nil),             // 1: coordpb.MessagesEnd
 	(*SnapshotChunk)(nil),           // 2: coordpb.SnapshotChunk
 	(*SnapshotInstalled)(nil),       // 3: coordpb.SnapshotInstalled
-	(*HasRunRequest)(nil),           // 4: coordpb.HasRunRequest
-	(*HasRunResponse)(nil),          // 5: coordpb.HasRunResponse
-	(*MembersRequest)(nil),          // 6: coordpb.MembersRequest
-	(*MembersResponse)(nil),         // 7: coordpb.MembersResponse
-	(*MemberPromoteRequest)(nil),    // 8: coordpb.MemberPromoteRequest
-	(*MemberPromoteResponse)(nil),   // 9: coordpb.MemberPromoteResponse
-	(*LeaseRenewRequest)(nil),       // 10: coordpb.LeaseRenewRequest
-	(*LeaseRenewResponse)(nil),      // 11: coordpb.LeaseRenewResponse
-	(*LeaseTimeToLiveRequest)(nil),  // 12: coordpb.LeaseTimeToLiveRequest
-	(*LeaseTimeToLiveResponse)(nil), // 13: coordpb.LeaseTimeToLiveResponse
-	(*HashKVRequest)(nil),           // 14: coordpb.HashKVRequest
-	(*HashKVResponse)(nil),          // 15: coordpb.HashKVResponse
-	(*Member)(nil),                  // 16: coordpb.Member
+	(*StorePositionRequest)(nil),    // 4: coordpb.StorePositionRequest
+	(*StorePositionResponse)(nil),   // 5: coordpb.StorePositionResponse
+	(*HasRunRequest)(nil),           // 6: coordpb.HasRunRequest
+	(*HasRunResponse)(nil),          // 7: coordpb.HasRunResponse
+	(*MembersRequest)(nil),          // 8: coordpb.MembersRequest
+	(*MembersResponse)(nil),         // 9: coordpb.MembersResponse
+	(*MemberPromoteRequest)(nil),    // 10: coordpb.MemberPromoteRequest
+	(*MemberPromoteResponse)(nil),   // 11: coordpb.MemberPromoteResponse
+	(*LeaseRenewRequest)(nil),       // 12: coordpb.LeaseRenewRequest
+	(*LeaseRenewResponse)(nil),      // 13: coordpb.LeaseRenewResponse
+	(*LeaseTimeToLiveRequest)(nil),  // 14: coordpb.LeaseTimeToLiveRequest
+	(*LeaseTimeToLiveResponse)(nil), // 15: coordpb.LeaseTimeToLiveResponse
+	(*HashKVRequest)(nil),           // 16: coordpb.HashKVRequest
+	(*HashKVResponse)(nil),          // 17: coordpb.HashKVResponse
+	(*Member)(nil),                  // 18: coordpb.Member
 }
 var file_coordpb_peer_proto_depIdxs = []int32{
-	16, // 0: coordpb.MembersResponse.members:type_name -> coordpb.Member
-	16, // 1: coordpb.MemberPromoteResponse.members:type_name -> coordpb.Member
+	18, // 0: coordpb.MembersResponse.members:type_name -> coordpb.Member
+	18, // 1: coordpb.MemberPromoteResponse.members:type_name -> coordpb.Member
 	0,  // 2: coordpb.Peer.Messages:input_type -> coordpb.MessageBatch
 	2,  // 3: coordpb.Peer.InstallSnapshot:input_type -> coordpb.SnapshotChunk
-	4,  // 4: coordpb.Peer.HasRun:input_type -> coordpb.HasRunRequest
-	6,  // 5: coordpb.Peer.Members:input_type -> coordpb.MembersRequest
-	8,  // 6: coordpb.Peer.MemberPromote:input_type -> coordpb.MemberPromoteRequest
-	10, // 7: coordpb.Peer.LeaseRenew:input_type -> coordpb.LeaseRenewRequest
-	12, // 8: coordpb.Peer.LeaseTimeToLive:input_type -> coordpb.LeaseTimeToLiveRequest
-	14, // 9: coordpb.Peer.HashKV:input_type -> coordpb.HashKVRequest
-	1,  // 10: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
-	3,  // 11: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
-	5,  // 12: coordpb.Peer.HasRun:output_type -> coordpb.HasRunResponse
-	7,  // 13: coordpb.Peer.Members:output_type -> coordpb.MembersResponse
-	9,  // 14: coordpb.Peer.MemberPromote:output_type -> coordpb.MemberPromoteResponse
-	11, // 15: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
-	13, // 16: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
-	15, // 17: coordpb.Peer.HashKV:output_type -> coordpb.HashKVResponse
-	10, // [10:18] is the sub-list for method output_type
-	2,  // [2:10] is the sub-list for method input_type
+	4,  // 4: coordpb.Peer.StorePosition:input_type -> coordpb.StorePositionRequest
+	6,  // 5: coordpb.Peer.HasRun:input_type -> coordpb.HasRunRequest
+	8,  // 6: coordpb.Peer.Members:input_type -> coordpb.MembersRequest
+	10, // 7: coordpb.Peer.MemberPromote:input_type -> coordpb.MemberPromoteRequest
+	12, // 8: coordpb.Peer.LeaseRenew:input_type -> coordpb.LeaseRenewRequest
+	14, // 9: coordpb.Peer.LeaseTimeToLive:input_type -> coordpb.LeaseTimeToLiveRequest
+	16, // 10: coordpb.Peer.HashKV:input_type -> coordpb.HashKVRequest
+	1,  // 11: coordpb.Peer.Messages:output_type -> coordpb.MessagesEnd
+	3,  // 12: coordpb.Peer.InstallSnapshot:output_type -> coordpb.SnapshotInstalled
+	5,  // 13: coordpb.Peer.StorePosition:output_type -> coordpb.StorePositionResponse
+	7,  // 14: coordpb.Peer.HasRun:output_type -> coordpb.HasRunResponse
+	9,  // 15: coordpb.Peer.Members:output_type -> coordpb.MembersResponse
+	11, // 16: coordpb.Peer.MemberPromote:output_type -> coordpb.MemberPromoteResponse
+	13, // 17: coordpb.Peer.LeaseRenew:output_type -> coordpb.LeaseRenewResponse
+	15, // 18: coordpb.Peer.LeaseTimeToLive:output_type -> coordpb.LeaseTimeToLiveResponse
+	17, // 19: coordpb.Peer.HashKV:output_type -> coordpb.HashKVResponse
+	11, // [11:20] is the sub-list for method output_type
+	2,  // [2:11] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -863,7 +974,7 @@ func file_coordpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordpb_peer_proto_rawDesc), len(file_coordpb_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

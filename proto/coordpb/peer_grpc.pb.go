@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Messages_FullMethodName        = "/coordpb.Peer/Messages"
 	Peer_InstallSnapshot_FullMethodName = "/coordpb.Peer/InstallSnapshot"
+	Peer_StorePosition_FullMethodName   = "/coordpb.Peer/StorePosition"
 	Peer_HasRun_FullMethodName          = "/coordpb.Peer/HasRun"
 	Peer_Members_FullMethodName         = "/coordpb.Peer/Members"
 	Peer_MemberPromote_FullMethodName   = "/coordpb.Peer/MemberPromote"
@@ -40,9 +41,12 @@ type PeerClient interface {
 	// Messages carries raft messages from one member to another, in order, for
 	// as long as the stream lives. The receiver answers only when it ends.
 	Messages(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[MessageBatch, MessagesEnd], error)
-	// InstallSnapshot carries one whole store: first a chunk with the raft
-	// message, then data, then the checksum.
+	// InstallSnapshot carries one whole store, or what the receiver's store lacks:
+	// first a chunk with the raft message, then data, then the checksum.
 	InstallSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotChunk, SnapshotInstalled], error)
+	// StorePosition says what the member's store holds, so that it can be sent
+	// only what it lacks.
+	StorePosition(ctx context.Context, in *StorePositionRequest, opts ...grpc.CallOption) (*StorePositionResponse, error)
 	// HasRun says whether the caller has run in this cluster before: a member
 	// without data asks, and must not begin anew if it has.
 	HasRun(ctx context.Context, in *HasRunRequest, opts ...grpc.CallOption) (*HasRunResponse, error)
@@ -94,6 +98,16 @@ func (c *peerClient) InstallSnapshot(ctx context.Context, opts ...grpc.CallOptio
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_InstallSnapshotClient = grpc.ClientStreamingClient[SnapshotChunk, SnapshotInstalled]
+
+func (c *peerClient) StorePosition(ctx context.Context, in *StorePositionRequest, opts ...grpc.CallOption) (*StorePositionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StorePositionResponse)
+	err := c.cc.Invoke(ctx, Peer_StorePosition_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *peerClient) HasRun(ctx context.Context, in *HasRunRequest, opts ...grpc.CallOption) (*HasRunResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -166,9 +180,12 @@ type PeerServer interface {
 	// Messages carries raft messages from one member to another, in order, for
 	// as long as the stream lives. The receiver answers only when it ends.
 	Messages(grpc.ClientStreamingServer[MessageBatch, MessagesEnd]) error
-	// InstallSnapshot carries one whole store: first a chunk with the raft
-	// message, then data, then the checksum.
+	// InstallSnapshot carries one whole store, or what the receiver's store lacks:
+	// first a chunk with the raft message, then data, then the checksum.
 	InstallSnapshot(grpc.ClientStreamingServer[SnapshotChunk, SnapshotInstalled]) error
+	// StorePosition says what the member's store holds, so that it can be sent
+	// only what it lacks.
+	StorePosition(context.Context, *StorePositionRequest) (*StorePositionResponse, error)
 	// HasRun says whether the caller has run in this cluster before: a member
 	// without data asks, and must not begin anew if it has.
 	HasRun(context.Context, *HasRunRequest) (*HasRunResponse, error)
@@ -200,6 +217,9 @@ func (UnimplementedPeerServer) Messages(grpc.ClientStreamingServer[MessageBatch,
 }
 func (UnimplementedPeerServer) InstallSnapshot(grpc.ClientStreamingServer[SnapshotChunk, SnapshotInstalled]) error {
 	return status.Error(codes.Unimplemented, "method InstallSnapshot not implemented")
+}
+func (UnimplementedPeerServer) StorePosition(context.Context, *StorePositionRequest) (*StorePositionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StorePosition not implemented")
 }
 func (UnimplementedPeerServer) HasRun(context.Context, *HasRunRequest) (*HasRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HasRun not implemented")
@@ -253,6 +273,24 @@ func _Peer_InstallSnapshot_Handler(srv interface{}, stream grpc.ServerStream) er
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_InstallSnapshotServer = grpc.ClientStreamingServer[SnapshotChunk, SnapshotInstalled]
+
+func _Peer_StorePosition_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StorePositionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).StorePosition(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_StorePosition_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).StorePosition(ctx, req.(*StorePositionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Peer_HasRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(HasRunRequest)
@@ -369,6 +407,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "coordpb.Peer",
 	HandlerType: (*PeerServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "StorePosition",
+			Handler:    _Peer_StorePosition_Handler,
+		},
 		{
 			MethodName: "HasRun",
 			Handler:    _Peer_HasRun_Handler,
