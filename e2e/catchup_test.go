@@ -69,13 +69,104 @@ func TestLaggingMemberCatchesUpThroughSnapshot(t *testing.T) {
 	}
 }
 
+// TestLaggingMemberGetsWhatItLacks: a member that missed more than the log keeps
+// gets the revisions above its own, also when it is killed while it takes them;
+// once its next revision is compacted it gets the whole store.
+func TestLaggingMemberGetsWhatItLacks(t *testing.T) {
+	c := startCluster(t, 3, "--snapshot-catchup-entries", "50")
+	leader, followers := splitLeader(t, c)
+	lagging := followers[0]
+	client := newClient(t, leader.ClientURL, followers[1].ClientURL)
+	fill(t, client, 2000) // 8 MB
+	awaitStored(t, lagging, func(bytes int64) bool { return bytes > 4<<20 })
+	lagging.Kill()
+	fillFrom(t, client, 2000, 2500)
+	restart := func() {
+		t.Helper()
+		if err := lagging.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restart()
+	awaitReceiving(t, lagging)
+	lagging.Kill() // in the middle of the stream, or of the merge
+	restart()
+	awaitLog(t, lagging, `"delta":true`)
+	lagging.Kill() // the delta is there, and perhaps not merged yet
+	restart()
+	if err := lagging.AwaitReady(within(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	checkHashes(t, c)
+	if log := readLog(t, leader); strings.Contains(log, "sent the whole store") {
+		t.Errorf("%s sent the whole store", leader.Name)
+	}
+
+	lagging.Kill()
+	fillFrom(t, client, 0, 1000)
+	got, err := client.Get(t.Context(), "fill/0", clientv3.WithCountOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := awaitStored(t, leader, func(bytes int64) bool { return bytes > 12<<20 })
+	if _, err := client.Compact(t.Context(), got.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	awaitStored(t, leader, func(bytes int64) bool { return bytes < full-1<<20 })
+	fillFrom(t, client, 0, 100)
+	restart()
+	if err := lagging.AwaitReady(within(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	awaitLog(t, leader, "sent the whole store")
+	checkHashes(t, c)
+	left, err := filepath.Glob(filepath.Join(lagging.DataDir, "member", "snap", "*"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("beside the store there is %q, %v", left, err)
+	}
+}
+
+// awaitStored waits until the bytes in use of a member's store, which is behind
+// its log by up to a flush, are as they should be.
+func awaitStored(t *testing.T, m *cluster.Member, done func(bytes int64) bool) (bytes int64) {
+	t.Helper()
+	client := newClient(t, m.ClientURL)
+	ctx := within(t, time.Minute)
+	for {
+		status, err := client.Status(ctx, m.ClientURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done(status.DbSizeInUse) {
+			return status.DbSizeInUse
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// readLog returns what a member has logged.
+func readLog(t *testing.T, m *cluster.Member) string {
+	t.Helper()
+	log, err := os.ReadFile(m.LogFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(log)
+}
+
 // fill writes n keys of 4 KiB, several at a time.
 func fill(t *testing.T, client *clientv3.Client, n int) {
+	t.Helper()
+	fillFrom(t, client, 0, n)
+}
+
+// fillFrom writes the keys from first up to end.
+func fillFrom(t *testing.T, client *clientv3.Client, first, end int) {
 	t.Helper()
 	value := strings.Repeat("v", 4096)
 	var g errgroup.Group
 	g.SetLimit(8)
-	for i := range n {
+	for i := first; i < end; i++ {
 		g.Go(func() error {
 			_, err := client.Put(t.Context(), fmt.Sprintf("fill/%d", i), value)
 			return err
