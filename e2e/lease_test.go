@@ -55,6 +55,45 @@ func TestLeaseOutlivesItsLeader(t *testing.T) {
 	}
 }
 
+// TestNewLeaderKnowsWhatLeasesHaveLeft: a lease that nobody keeps alive does not
+// begin anew with each leader, and one that is kept alive loses nothing.
+func TestNewLeaderKnowsWhatLeasesHaveLeft(t *testing.T) {
+	const ttl = 12
+	c := startCluster(t, 3)
+	leader, followers := splitLeader(t, c)
+	client := newClient(t, followers[0].ClientURL, followers[1].ClientURL)
+	ctx := within(t, time.Minute)
+	var leases [2]clientv3.LeaseID
+	for i := range leases {
+		granted, err := client.Grant(ctx, ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leases[i] = granted.ID
+	}
+	left := func(id clientv3.LeaseID) int64 {
+		t.Helper()
+		got, err := client.TimeToLive(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.TTL
+	}
+	for left(leases[0]) > ttl/2-2 { // half of it is gone, and the log says so a second later at most
+		time.Sleep(100 * time.Millisecond)
+	}
+	if alive, err := client.KeepAliveOnce(ctx, leases[1]); err != nil || alive.TTL != ttl {
+		t.Fatalf("keepalive: %v, %v", alive, err)
+	}
+	leader.Kill()
+	if got := left(leases[0]); got > ttl/2 {
+		t.Errorf("under the new leader the lease has %d s left of %d", got, ttl)
+	}
+	if got := left(leases[1]); got <= ttl/2 {
+		t.Errorf("under the new leader the renewed lease has %d s left", got)
+	}
+}
+
 // splitLeader tells the leader from the followers.
 func splitLeader(t *testing.T, c *cluster.Cluster) (leader *cluster.Member, followers []*cluster.Member) {
 	t.Helper()

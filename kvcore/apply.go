@@ -104,6 +104,8 @@ func (w *writing) apply(req proto.Message) (proto.Message, error) {
 		return w.applyAlarm(r)
 	case *coordpb.LeaseExpireRequest:
 		return w.expire(r), nil
+	case *coordpb.LeaseCheckpointRequest:
+		return w.checkpoint(r), nil
 	case *coordpb.MemberPublishRequest:
 		return w.publishMember(r), nil
 	case *pb.MemberUpdateRequest:
@@ -278,7 +280,7 @@ func (s *Store) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
 		return nil, ErrLeaseExists
 	}
 	s.counts.leasesGranted.Add(1)
-	s.queue(leaseChange(r.ID, ttl))
+	s.queue(leaseChange(lease.Lease{ID: lease.ID(r.ID), TTLSeconds: ttl}))
 	return &pb.LeaseGrantResponse{Header: s.header(), ID: r.ID, TTL: ttl}, nil
 }
 
@@ -317,6 +319,19 @@ func (s *Store) expire(r *coordpb.LeaseExpireRequest) *coordpb.LeaseExpireRespon
 		}
 	}
 	return response
+}
+
+// checkpoint records for a leader how long leases have left. It is bound to the
+// term as expire is: it must not shorten what the next leader has renewed.
+func (s *Store) checkpoint(r *coordpb.LeaseCheckpointRequest) *coordpb.LeaseCheckpointResponse {
+	if r.Term == s.current.applied.term {
+		for _, c := range r.Checkpoints {
+			if l, ok := s.leases.Checkpoint(lease.ID(c.GetId()), c.GetRemainingTtlSeconds()); ok {
+				s.queue(leaseChange(l))
+			}
+		}
+	}
+	return &coordpb.LeaseCheckpointResponse{}
 }
 
 // must is for reads by the writer: what its index knows of is in the tail or in

@@ -168,14 +168,16 @@ func decodeConfState(b []byte) (*raftpb.ConfState, error) {
 
 // Field numbers of etcd's leasepb.Lease.
 const (
-	fieldLeaseID  protowire.Number = 1
-	fieldLeaseTTL protowire.Number = 2
+	fieldLeaseID           protowire.Number = 1
+	fieldLeaseTTL          protowire.Number = 2
+	fieldLeaseRemainingTTL protowire.Number = 3
 )
 
 func leaseKey(id int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
 
-func leaseChange(id, ttlSeconds int64) change {
-	return change{backend.Lease, leaseKey(id), appendInt(appendInt([]byte{}, fieldLeaseID, id), fieldLeaseTTL, ttlSeconds)}
+func leaseChange(l lease.Lease) change {
+	value := appendInt(appendInt([]byte{}, fieldLeaseID, int64(l.ID)), fieldLeaseTTL, l.TTLSeconds)
+	return change{backend.Lease, leaseKey(int64(l.ID)), appendInt(value, fieldLeaseRemainingTTL, l.RemainingSeconds)}
 }
 
 func decodeLease(data []byte) (l lease.Lease, err error) {
@@ -192,6 +194,8 @@ func decodeLease(data []byte) (l lease.Lease, err error) {
 				l.ID = lease.ID(v)
 			case fieldLeaseTTL:
 				l.TTLSeconds = int64(v)
+			case fieldLeaseRemainingTTL:
+				l.RemainingSeconds = int64(v)
 			}
 		}
 		b = b[n:]

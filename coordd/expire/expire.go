@@ -1,6 +1,7 @@
-// Package expire ends leases whose time has come. Only the leader does: it alone
-// holds deadlines. Ending a lease goes through the log, bound to the leader's
-// term, so that a deposed leader ends nothing that its successor has prolonged.
+// Package expire ends leases whose time has come, and records now and then how
+// much of it others have left. Only the leader does: it alone holds deadlines.
+// Both go through the log, bound to the leader's term, so that a deposed leader
+// ends or shortens nothing that its successor has prolonged.
 package expire
 
 import (
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	// maxExpire bounds the leases that one log entry ends.
+	// maxExpire bounds the leases that one log entry ends, and those it checkpoints.
 	maxExpire = 1000
 	// A look at the deadlines waits for the next one, but not for less than
 	// minPause, so that leases which end together share an entry, nor for more
@@ -75,7 +76,7 @@ func (d *Driver) leadUntil(ctx context.Context, changed <-chan struct{}, term ui
 	watching.Wait()
 }
 
-// lead promotes the table and then expires leases until ctx ends.
+// lead promotes the table and then expires and checkpoints leases until ctx ends.
 func (d *Driver) lead(ctx context.Context, term uint64) {
 	for !d.caughtUp(ctx, term) {
 		if !sleep(ctx, minPause) {
@@ -95,6 +96,9 @@ func (d *Driver) lead(ctx context.Context, term uint64) {
 			if full {
 				pause = 0
 			}
+		}
+		if d.checkpoint(ctx, term) {
+			pause = 0
 		}
 		if !sleep(ctx, pause) {
 			return
@@ -126,6 +130,27 @@ func (d *Driver) expire(ctx context.Context, term uint64, due []lease.ID) bool {
 		return false
 	}
 	return true
+}
+
+// checkpoint proposes the checkpoints that are due, and returns whether there may
+// be more at once.
+func (d *Driver) checkpoint(ctx context.Context, term uint64) (more bool) {
+	leases := d.Leases.Checkpoints(d.Now(), maxExpire)
+	if len(leases) == 0 {
+		return false
+	}
+	defer d.Leases.Checkpointed()
+	request := &coordpb.LeaseCheckpointRequest{Term: term, Checkpoints: make([]*coordpb.LeaseCheckpoint, len(leases))}
+	for i, l := range leases {
+		request.Checkpoints[i] = &coordpb.LeaseCheckpoint{Id: int64(l.ID), RemainingTtlSeconds: l.RemainingSeconds}
+	}
+	if _, err := d.Node.Propose(ctx, request); err != nil {
+		if ctx.Err() == nil {
+			d.Logger.Warn("recording how long leases have left failed; it is tried again", "leases", len(leases), "error", err)
+		}
+		return false
+	}
+	return len(leases) == maxExpire
 }
 
 // pause returns how long to wait before the next look at the deadlines.

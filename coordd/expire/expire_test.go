@@ -30,6 +30,8 @@ type node struct {
 	readIndex func(context.Context) error
 	propose   func(context.Context) error
 	proposed  []*coordpb.LeaseExpireRequest
+
+	checkpoints []*coordpb.LeaseCheckpointRequest
 }
 
 func newNode() *node {
@@ -66,6 +68,9 @@ func (n *node) Changed() <-chan struct{} {
 func (n *node) ReadIndex(ctx context.Context) error { return n.readIndex(ctx) }
 
 func (n *node) Propose(ctx context.Context, m proto.Message) (proto.Message, error) {
+	if m, ok := m.(*coordpb.LeaseCheckpointRequest); ok {
+		return n.proposeCheckpoint(ctx, m)
+	}
 	request := m.(*coordpb.LeaseExpireRequest)
 	n.mu.Lock()
 	n.proposed = append(n.proposed, request)
@@ -77,6 +82,19 @@ func (n *node) Propose(ctx context.Context, m proto.Message) (proto.Message, err
 		n.table.Revoke(lease.ID(id))
 	}
 	return &coordpb.LeaseExpireResponse{Expired: request.Ids}, nil
+}
+
+func (n *node) proposeCheckpoint(ctx context.Context, r *coordpb.LeaseCheckpointRequest) (proto.Message, error) {
+	n.mu.Lock()
+	n.checkpoints = append(n.checkpoints, r)
+	n.mu.Unlock()
+	if err := n.propose(ctx); err != nil {
+		return nil, err
+	}
+	for _, c := range r.Checkpoints {
+		n.table.Checkpoint(lease.ID(c.Id), c.RemainingTtlSeconds)
+	}
+	return &coordpb.LeaseCheckpointResponse{}, nil
 }
 
 func (n *node) proposals() []*coordpb.LeaseExpireRequest {
@@ -256,6 +274,67 @@ func TestManyLeasesAtOnce(t *testing.T) {
 		}
 		if left := n.table.List(); len(left) != 0 {
 			t.Fatalf("%d leases are left", len(left))
+		}
+	})
+}
+
+// A leader records how much leases have left, many in an entry, and the next goes on from there.
+func TestCheckpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const leases, bound = 2500, 1000
+		n := newNode()
+		for id := range lease.ID(leases) {
+			grant(t, n.table, id+1, 100)
+		}
+		n.run(t)
+		n.set(self, 1)
+		time.Sleep(60 * time.Second)
+		if len(n.checkpoints) != 3 {
+			t.Fatalf("%d proposals, want 3", len(n.checkpoints))
+		}
+		for _, r := range n.checkpoints {
+			if r.Term != 1 || len(r.Checkpoints) > bound {
+				t.Errorf("%d leases in a proposal of term %d", len(r.Checkpoints), r.Term)
+			}
+			for _, c := range r.Checkpoints {
+				if c.RemainingTtlSeconds < 49 || c.RemainingTtlSeconds > 50 {
+					t.Fatalf("lease %d has %d s left", c.Id, c.RemainingTtlSeconds)
+				}
+			}
+		}
+		n.set(self+1, 2)
+		synctest.Wait()
+		n.set(self, 3)
+		time.Sleep(48 * time.Second)
+		if got := n.proposals(); len(got) != 0 {
+			t.Fatal("leases ended before their time")
+		}
+		time.Sleep(3 * time.Second)
+		if left := n.table.List(); len(left) != 0 {
+			t.Fatalf("%d leases are left", len(left))
+		}
+	})
+}
+
+func TestFailedCheckpointIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode()
+		fails := 2
+		n.propose = func(context.Context) error {
+			if fails--; fails >= 0 {
+				return raftnode.ErrTimeout
+			}
+			return nil
+		}
+		grant(t, n.table, 1, 100)
+		n.run(t)
+		n.set(self, 1)
+		time.Sleep(60 * time.Second)
+		if len(n.checkpoints) != 3 {
+			t.Fatalf("%d proposals, want 3: two that fail and one more", len(n.checkpoints))
+		}
+		if _, shortened, proposing := n.table.Shortened(1); !shortened || proposing != nil {
+			t.Errorf("shortened %t, proposing %v", shortened, proposing)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/kvcore/lease"
+	"github.com/coordd/coordd/proto/coordpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
@@ -31,13 +32,16 @@ func (l LeaderLeases) Renew(ctx context.Context, id int64) (ttlSeconds int64, er
 	// What asLeader waits for settles it for the second time.
 	for range 2 {
 		var found bool
-		err := l.asLeader(ctx, func() error {
+		err := l.asLeader(ctx, func(term uint64) error {
 			var err error
 			ttlSeconds, err = l.Table.Renew(lease.ID(id), l.Now())
 			if found = err == nil; errors.Is(err, lease.ErrNotFound) {
 				return nil
 			}
-			return err
+			if err != nil {
+				return err
+			}
+			return l.restore(ctx, id, term)
 		})
 		if err != nil || found {
 			return ttlSeconds, err
@@ -46,10 +50,34 @@ func (l LeaderLeases) Renew(ctx context.Context, id int64) (ttlSeconds int64, er
 	return 0, nil
 }
 
+// restore makes the log say that a lease which was renewed has its whole time to
+// live, where it may say less: by that the next leader goes.
+func (l LeaderLeases) restore(ctx context.Context, id int64, term uint64) error {
+	for {
+		number, shortened, proposing := l.Table.Shortened(lease.ID(id))
+		if !shortened {
+			return nil
+		}
+		if proposing == nil {
+			// In an entry of another term it does nothing; then asLeader fails.
+			_, err := l.Node.Propose(ctx, &coordpb.LeaseCheckpointRequest{Term: term, Checkpoints: []*coordpb.LeaseCheckpoint{{Id: id}}})
+			if err == nil {
+				l.Table.Restored(lease.ID(id), number)
+			}
+			return err
+		}
+		select {
+		case <-proposing:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // TimeToLive returns the whole seconds a lease has left and those it was
 // granted, or -1 and 0 where there is no such lease.
 func (l LeaderLeases) TimeToLive(ctx context.Context, id int64) (remainingSeconds, grantedSeconds int64, err error) {
-	if err := l.asLeader(ctx, func() error { return nil }); err != nil {
+	if err := l.asLeader(ctx, func(uint64) error { return nil }); err != nil {
 		return 0, 0, err
 	}
 	granted, ok := l.Table.Lookup(lease.ID(id))
@@ -63,14 +91,14 @@ func (l LeaderLeases) TimeToLive(ctx context.Context, id int64) (remainingSecond
 	return int64(max(remaining, 0) / time.Second), granted.TTLSeconds, nil
 }
 
-// asLeader runs f and then proves that this member led all the while: it led
+// asLeader runs f with this member's term and then proves that this member led all the while: it led
 // the same term before and after a read index round that began after f.
-func (l LeaderLeases) asLeader(ctx context.Context, f func() error) error {
+func (l LeaderLeases) asLeader(ctx context.Context, f func(term uint64) error) error {
 	before := l.Node.Status()
 	if !before.IsLeader() {
 		return errNotLeader
 	}
-	if err := f(); err != nil {
+	if err := f(before.Term); err != nil {
 		return err
 	}
 	if err := l.Node.ReadIndex(ctx); err != nil {

@@ -3,9 +3,11 @@ package rpc
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/coordd/coordd/kvcore/lease"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -111,5 +113,54 @@ func TestOnlyTheLeaderAnswersForLeases(t *testing.T) {
 	}
 	if _, _, err := leases.TimeToLive(t.Context(), 1); !errors.Is(err, errNotLeader) {
 		t.Errorf("time to live on a member that does not lead: %v, want %v", err, errNotLeader)
+	}
+}
+
+// A renewal is answered only when the next leader, too, would give the lease its
+// whole time.
+func TestRenewalClearsTheCheckpoint(t *testing.T) {
+	var passed atomic.Int64 // seconds
+	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load()) * time.Second) }
+	r := newRig(t, func(c *Config) { c.Now = now })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	granted, err := r.client.Grant(ctx, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func() int64 {
+		l, ok := r.store.Leases().Lookup(lease.ID(granted.ID))
+		if !ok {
+			t.Fatal("the lease is gone")
+		}
+		return l.RemainingSeconds
+	}
+	for round := range 2 {
+		eventually(ctx, t, func() bool { // its time has begun
+			remaining, err := r.store.Leases().Remaining(lease.ID(granted.ID), now())
+			return err == nil && remaining < 1000*time.Second
+		})
+		passed.Add(600)
+		eventually(ctx, t, func() bool { return left() != 0 })
+		if got := left(); got < 395 || got > 400 {
+			t.Errorf("round %d: the checkpoint says %d s", round, got)
+		}
+		alive, err := r.client.KeepAliveOnce(ctx, granted.ID)
+		if err != nil || alive.TTL != 1000 {
+			t.Fatalf("keepalive: %v, %v", alive, err)
+		}
+		if got := left(); got != 0 {
+			t.Errorf("round %d: the renewal was answered while the log says %d s", round, got)
+		}
+	}
+}
+
+func eventually(ctx context.Context, t *testing.T, done func() bool) {
+	t.Helper()
+	for !done() {
+		if ctx.Err() != nil {
+			t.Fatal("it never came true")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

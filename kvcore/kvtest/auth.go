@@ -57,7 +57,7 @@ func (m *Model) admit(req proto.Message) (proto.Message, error) {
 			return req, err
 		}
 		return req, m.mayLease(id, r.ID)
-	case *pb.CompactionRequest, *coordpb.LeaseExpireRequest, *coordpb.MemberPublishRequest, *coordpb.MemberAddRequest,
+	case *pb.CompactionRequest, *coordpb.LeaseExpireRequest, *coordpb.LeaseCheckpointRequest, *coordpb.MemberPublishRequest, *coordpb.MemberAddRequest,
 		*pb.MemberRemoveRequest, *pb.MemberUpdateRequest, *pb.MemberPromoteRequest:
 		if !ok {
 			return req, nil

@@ -46,6 +46,10 @@ func (g *Generator) command() proto.Message {
 		return &pb.LeaseGrantRequest{ID: g.lease(), TTL: 1 + g.Int64N(60)}
 	case n < 95:
 		return &pb.LeaseRevokeRequest{ID: g.lease()}
+	case n < 96:
+		return &coordpb.LeaseCheckpointRequest{Term: g.Term - uint64(g.IntN(2)), Checkpoints: []*coordpb.LeaseCheckpoint{
+			{Id: g.lease(), RemainingTtlSeconds: g.Int64N(60)}, {Id: g.lease(), RemainingTtlSeconds: -g.Int64N(2)},
+		}}
 	case n < 98:
 		return &coordpb.LeaseExpireRequest{Term: g.Term - uint64(g.IntN(2)), Ids: []int64{g.lease(), g.lease()}}
 	case n < 99:

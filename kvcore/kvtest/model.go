@@ -31,6 +31,7 @@ type Model struct {
 	Log      []Change
 	Now      map[string]*mvccpb.KeyValue
 	Leases   map[int64]int64 // id to TTL in seconds
+	Left     map[int64]int64 // id to seconds left at the last checkpoint
 	Members  map[uint64]*coordpb.Member
 	Removed  map[uint64]bool // members that were
 	Users    Users
@@ -43,7 +44,7 @@ type Model struct {
 // NewModel returns the model of a new store.
 func NewModel() *Model {
 	return &Model{
-		Now: map[string]*mvccpb.KeyValue{}, Leases: map[int64]int64{}, Members: map[uint64]*coordpb.Member{},
+		Now: map[string]*mvccpb.KeyValue{}, Leases: map[int64]int64{}, Left: map[int64]int64{}, Members: map[uint64]*coordpb.Member{},
 		Removed:  map[uint64]bool{},
 		Users:    Users{Revision: 1, Users: map[string]*authpb.User{}, Roles: map[string][]*authpb.Permission{}},
 		Revision: 1, Compact: -1,
@@ -52,7 +53,7 @@ func NewModel() *Model {
 
 func (m *Model) clone() *Model {
 	c := *m
-	c.Log, c.Now, c.Leases = slices.Clone(m.Log), maps.Clone(m.Now), maps.Clone(m.Leases)
+	c.Log, c.Now, c.Leases, c.Left = slices.Clone(m.Log), maps.Clone(m.Now), maps.Clone(m.Leases), maps.Clone(m.Left)
 	c.Users = m.Users.clone()
 	return &c
 }
@@ -106,6 +107,18 @@ func (m *Model) apply(term uint64, req proto.Message) (proto.Message, error) {
 			return nil, kvcore.ErrLeaseNotFound
 		}
 		return &pb.LeaseRevokeResponse{Header: m.header()}, nil
+	case *coordpb.LeaseCheckpointRequest:
+		for _, c := range r.Checkpoints {
+			ttl, ok := m.Leases[c.Id]
+			if r.Term != term || !ok {
+				continue
+			}
+			delete(m.Left, c.Id)
+			if c.RemainingTtlSeconds > 0 && c.RemainingTtlSeconds < ttl {
+				m.Left[c.Id] = c.RemainingTtlSeconds
+			}
+		}
+		return &coordpb.LeaseCheckpointResponse{}, nil
 	case *coordpb.LeaseExpireRequest:
 		response := &coordpb.LeaseExpireResponse{}
 		for _, id := range r.Ids {
@@ -194,6 +207,7 @@ func (m *Model) revoke(id int64) bool {
 		m.delete(key)
 	}
 	delete(m.Leases, id)
+	delete(m.Left, id)
 	return true
 }
 

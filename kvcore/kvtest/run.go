@@ -212,6 +212,9 @@ func (r *Run) compareState() error {
 		if got, want := l.TTLSeconds, r.Model.Leases[id]; got != want {
 			return fmt.Errorf("lease %d has TTL %d, want %d", id, got, want)
 		}
+		if got, want := l.RemainingSeconds, r.Model.Left[id]; got != want {
+			return fmt.Errorf("lease %d has %d s left, want %d", id, got, want)
+		}
 		if got, want := r.Store.Leases().Keys(lease.ID(id)), r.Model.LeaseKeys(id); !slices.Equal(got, want) {
 			return fmt.Errorf("lease %d has keys %q, want %q", id, got, want)
 		}

@@ -33,13 +33,24 @@ func (d *deadlines) Pop() any {
 // maxTTLSeconds keeps a TTL within what a Duration holds.
 const maxTTLSeconds = 9_000_000_000
 
-func (e *entry) ttl() time.Duration {
-	return time.Duration(min(e.TTLSeconds, maxTTLSeconds)) * time.Second
+func (e *entry) ttl() time.Duration { return duration(e.TTLSeconds) }
+
+// recorded is how long the lease lives under a leader that knows the log alone.
+func (e *entry) recorded() time.Duration {
+	if e.RemainingSeconds == 0 {
+		return e.ttl()
+	}
+	return duration(e.RemainingSeconds)
+}
+
+func duration(seconds int64) time.Duration {
+	return time.Duration(min(seconds, maxTTLSeconds)) * time.Second
 }
 
 // wait sets the deadline of an entry of a promoted table.
 func (t *Table) wait(e *entry, deadline time.Time) {
 	e.deadline = deadline
+	t.check(e)
 	if e.state == waiting {
 		heap.Fix(&t.queue, e.position)
 		return
@@ -48,8 +59,8 @@ func (t *Table) wait(e *entry, deadline time.Time) {
 	heap.Push(&t.queue, e)
 }
 
-// Promote makes this member the one that holds deadlines: every lease gets its
-// whole TTL from now.
+// Promote makes this member the one that holds deadlines: every lease gets what
+// its last checkpoint says, or its whole TTL, from now.
 func (t *Table) Promote(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -57,7 +68,8 @@ func (t *Table) Promote(now time.Time) {
 	t.promoted = true
 	t.queue = make(deadlines, 0, len(t.leases))
 	for _, e := range t.leases {
-		t.wait(e, now.Add(e.ttl()))
+		e.shortened = e.RemainingSeconds != 0
+		t.wait(e, now.Add(e.recorded()))
 	}
 }
 
@@ -70,15 +82,16 @@ func (t *Table) Demote() {
 
 func (t *Table) demote() {
 	t.promoted = false
-	t.queue, t.granted = nil, nil
+	t.queue, t.granted, t.checks = nil, nil, nil
 	for _, e := range t.leases {
-		e.state = idle
+		e.state, e.checked = idle, false
 	}
 }
 
 // Renew gives the lease its whole TTL from now, and returns that TTL. It
 // returns ErrNotPromoted where this member holds no deadlines, ErrNotFound if
-// there is no such lease or Due has handed it out.
+// there is no such lease or Due has handed it out. The renewal may be promised
+// only if the lease is not Shortened then.
 func (t *Table) Renew(id ID, now time.Time) (ttlSeconds int64, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,7 +117,7 @@ func (t *Table) Remaining(id ID, now time.Time) (time.Duration, error) {
 	}
 	switch e.state {
 	case idle:
-		return e.ttl(), nil
+		return e.recorded(), nil
 	case due:
 		return 0, nil
 	}
@@ -129,7 +142,7 @@ func (t *Table) Due(now time.Time, max int) []ID {
 	defer t.mu.Unlock()
 	for _, e := range t.granted {
 		if e.state == idle && t.leases[e.ID] == e {
-			t.wait(e, now.Add(e.ttl()))
+			t.wait(e, now.Add(e.recorded()))
 		}
 	}
 	t.granted = nil

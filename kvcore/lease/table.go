@@ -2,10 +2,10 @@
 // the keys attached to each, and beside it the deadlines that the leader, and
 // only the leader, holds every lease to. It has no clock: time is an argument.
 //
-// Leases and attachments change by replicated commands alone and are the same on
-// every member. Deadlines are volatile: a member that becomes leader gives every
-// lease its whole TTL again, so a lease may live longer than asked but never
-// shorter.
+// Leases, attachments and checkpoints change by replicated commands alone and are
+// the same on every member. Deadlines are volatile: a member that becomes leader
+// gives every lease the time again that its last checkpoint says, or its whole
+// TTL, so a lease may live longer than asked but never shorter.
 package lease
 
 import (
@@ -30,8 +30,9 @@ type ID int64
 
 // Lease is what the log says of a lease.
 type Lease struct {
-	ID         ID
-	TTLSeconds int64
+	ID               ID
+	TTLSeconds       int64
+	RemainingSeconds int64 // at the last checkpoint; 0 where none counts
 }
 
 // Table is the set of leases. Its zero value is not ready: use NewTable. All
@@ -45,6 +46,8 @@ type Table struct {
 	promoted bool
 	queue    deadlines // of promoted tables only
 	granted  []*entry  // granted since the last Due: their TTL has not begun
+	checks   checks    // of promoted tables only
+	proposed []*entry  // handed out by Checkpoints, until Checkpointed
 }
 
 // entry is one lease.
@@ -55,6 +58,12 @@ type entry struct {
 	state    state
 	deadline time.Time
 	position int // in the queue while state is waiting
+
+	// Of promoted tables only, see checkpoint.go.
+	checked   bool          // it stands in checks
+	shortened bool          // the log says, or may come to say, that it has less than its TTL
+	proposed  chan struct{} // closed by Checkpointed; nil while no checkpoint is being proposed
+	proposals uint64        // counts the checkpoints handed out
 }
 
 // state says where an entry of a promoted table stands:
@@ -81,7 +90,7 @@ func (t *Table) Reset(leases []Lease, keys map[string]ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.leases, t.keys = make(map[ID]*entry, len(leases)), make(map[string]ID, len(keys))
-	t.queue, t.granted = nil, nil
+	t.queue, t.granted, t.checks = nil, nil, nil
 	for _, l := range leases {
 		t.add(l)
 	}
@@ -103,7 +112,7 @@ func (t *Table) Grant(id ID, ttlSeconds int64) error {
 }
 
 func (t *Table) add(l Lease) {
-	e := &entry{Lease: l}
+	e := &entry{Lease: l, shortened: l.RemainingSeconds != 0}
 	t.leases[l.ID] = e
 	if t.promoted {
 		t.granted = append(t.granted, e)
