@@ -246,7 +246,7 @@ func (s *Store) deleteRange(r *pb.DeleteRangeRequest) *pb.DeleteRangeResponse {
 func (s *Store) previous(keys []index.Key) []*mvccpb.KeyValue {
 	r := s.reading()
 	defer r.close()
-	kvs, err := r.loadAll(keys, false)
+	kvs, err := r.loadAll(keys, false, &budget{})
 	must(err)
 	return kvs
 }

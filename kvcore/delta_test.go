@@ -2,6 +2,7 @@ package kvcore_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -284,7 +285,8 @@ func TestDeltaSchedulesCompaction(t *testing.T) {
 	if err := p.follower.Merge(bytes.NewReader(delta)); err != nil {
 		t.Fatal(err)
 	}
-	if p.follower.CompactDone(held.Revision) {
+	at, cancel := context.WithCancel(t.Context())
+	if cancel(); p.follower.AwaitCompaction(at, held.Revision) == nil {
 		t.Error("the compaction is said to be done")
 	}
 	for p.follower.CompactStep(10) {
@@ -329,7 +331,9 @@ func TestLargeDelta(t *testing.T) {
 	first := []proto.Message{put("first", "")}
 	cs := &raftpb.ConfState{Voters: []uint64{1}, AutoLeave: new(false)}
 	for _, s := range []*kvcore.Store{p.leader, p.follower} {
-		s.ApplyConfState(1, 1, cs)
+		if err := s.Bootstrap(1, 1, cs, nil); err != nil {
+			t.Fatal(err)
+		}
 		s.Apply(2, 1, first)
 		p.flush(s)
 	}

@@ -114,12 +114,13 @@ func (r *reading) rangeExtreme(req *pb.RangeRequest, response *pb.RangeResponse)
 		}
 		response.More = more
 	}
-	response.Kvs, err = r.loadAll([]index.Key{k}, req.KeysOnly)
+	response.Kvs, err = r.loadAll([]index.Key{k}, req.KeysOnly, &budget{})
 	return err
 }
 
 func (r *reading) rangeMany(ctx context.Context, req *pb.RangeRequest, at int64, response *pb.RangeResponse) (err error) {
-	keys, count, err := r.collect(ctx, req, at)
+	b := budgetOf(ctx)
+	keys, count, err := r.collect(ctx, req, at, b)
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (r *reading) rangeMany(ctx context.Context, req *pb.RangeRequest, at int64,
 		limit = int64(len(keys))
 	}
 	if req.SortTarget == pb.RangeRequest_VALUE {
-		kvs, err := r.loadAll(keys, false)
+		kvs, err := r.loadAll(keys, false, b)
 		if err != nil {
 			return err
 		}
@@ -148,7 +149,7 @@ func (r *reading) rangeMany(ctx context.Context, req *pb.RangeRequest, at int64,
 	if compare := comparison(req); compare != nil {
 		sortBy(keys, req.SortOrder, compare)
 	}
-	response.Kvs, err = r.loadAll(keys[:limit], req.KeysOnly)
+	response.Kvs, err = r.loadAll(keys[:limit], req.KeysOnly, b)
 	return err
 }
 
@@ -156,7 +157,7 @@ func (r *reading) rangeMany(ctx context.Context, req *pb.RangeRequest, at int64,
 // in the whole range. Where nothing but key order matters it stops one behind
 // the limit. So it does, as etcd, where a target is to be sorted by but no order
 // is given: what is sorted then is the beginning of the range.
-func (r *reading) collect(ctx context.Context, req *pb.RangeRequest, at int64) (keys []index.Key, count int64, err error) {
+func (r *reading) collect(ctx context.Context, req *pb.RangeRequest, at int64, b *budget) (keys []index.Key, count int64, err error) {
 	most := int64(math.MaxInt64)
 	inKeyOrder := req.SortOrder == pb.RangeRequest_NONE ||
 		req.SortTarget == pb.RangeRequest_KEY && req.SortOrder == pb.RangeRequest_ASCEND
@@ -172,6 +173,9 @@ func (r *reading) collect(ctx context.Context, req *pb.RangeRequest, at int64) (
 		}
 		if count <= most && admits(req, k) {
 			keys = append(keys, k)
+			if err = b.spend(keyBytes); err != nil {
+				return false
+			}
 		}
 		return count < most || !cheapCount
 	})

@@ -96,12 +96,18 @@ func (r *reading) load(kv *mvccpb.KeyValue, rev index.Revision, keysOnly bool) e
 }
 
 // loadAll loads the record of each key.
-func (r *reading) loadAll(keys []index.Key, keysOnly bool) ([]*mvccpb.KeyValue, error) {
+func (r *reading) loadAll(keys []index.Key, keysOnly bool, b *budget) ([]*mvccpb.KeyValue, error) {
+	if err := b.spend(len(keys) * recordBytes); err != nil {
+		return nil, err
+	}
 	kvs := make([]mvccpb.KeyValue, len(keys))
 	loaded := make([]*mvccpb.KeyValue, len(keys))
 	for i, k := range keys {
 		loaded[i] = &kvs[i]
 		if err := r.load(loaded[i], k.Modified, keysOnly); err != nil {
+			return nil, err
+		}
+		if err := b.spend(2 * (len(kvs[i].Key) + len(kvs[i].Value))); err != nil {
 			return nil, err
 		}
 	}

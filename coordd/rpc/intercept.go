@@ -28,7 +28,7 @@ func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnarySe
 	if s.Store.Corrupt(s.MemberID) && servesData(info.FullMethod) {
 		return nil, rpctypes.ErrGRPCCorrupt
 	}
-	response, err := handler(ctx, req)
+	response, err := s.large.answer(ctx, req, handler)
 	if err != nil {
 		return nil, wireError(err)
 	}

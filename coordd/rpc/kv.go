@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 
@@ -182,7 +183,11 @@ func (s *kvServer) sendChunks(r *pb.RangeRequest, stream pb.KV_RangeStreamServer
 	var count int64
 	for {
 		chunk.Limit = min(keys, left)
-		response, err := s.Store.Range(stream.Context(), chunk)
+		response, err := s.Store.Range(s.chunkContext(stream.Context(), keys), chunk)
+		if errors.Is(err, errLarge) {
+			keys = (keys + 3) / 4 // values have become larger
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -207,6 +212,20 @@ func (s *kvServer) sendChunks(r *pb.RangeRequest, stream pb.KV_RangeStreamServer
 		}
 		keys = nextChunkKeys(keys, size, s.MaxRequestBytes)
 	}
+}
+
+// chunkContext bounds the memory of a chunk, unless that is of one key.
+func (s *kvServer) chunkContext(ctx context.Context, keys int64) context.Context {
+	if keys == 1 {
+		return ctx
+	}
+	left := 8 * s.MaxRequestBytes
+	return kvcore.WithBudget(ctx, func(bytes int) error {
+		if left -= bytes; left < 0 {
+			return errLarge
+		}
+		return nil
+	})
 }
 
 // nextChunkKeys doubles or halves the chunk until its size is near the target.

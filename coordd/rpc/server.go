@@ -89,6 +89,7 @@ type Server struct {
 	leaders leaderMonitor
 	bcrypt  *passwords
 	sound   condition // this member's data are not in doubt
+	large   *largeAnswers
 
 	stopping context.Context
 	stop     context.CancelFunc
@@ -100,6 +101,7 @@ type Server struct {
 func New(cfg Config, options ...grpc.ServerOption) *Server {
 	s := &Server{
 		Config: cfg, traffic: newTraffic(), health: health.NewServer(), leaders: newLeaderMonitor(), sound: newCondition(),
+		large:  newLargeAnswers(),
 		bcrypt: newPasswords(cfg.BcryptCost, cfg.RequestTimeout),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())

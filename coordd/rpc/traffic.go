@@ -4,17 +4,16 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/proto" // registers the codec
 	"google.golang.org/grpc/mem"
 )
 
-// traffic counts the bytes of messages, as gRPC's own codec codes them.
+// traffic counts the bytes of messages.
 type traffic struct {
 	encoding.CodecV2
 	received, sent atomic.Uint64
 }
 
-func newTraffic() *traffic { return &traffic{CodecV2: encoding.GetCodecV2("proto")} }
+func newTraffic() *traffic { return &traffic{CodecV2: newLargeCodec()} }
 
 func (t *traffic) Marshal(v any) (mem.BufferSlice, error) {
 	data, err := t.CodecV2.Marshal(v)
