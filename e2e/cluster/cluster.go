@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,9 @@ type Spec struct {
 // called concurrently for different members.
 type Cluster struct {
 	Members []*Member
+
+	spec   Spec
+	placed int // members that were ever given a name
 }
 
 // Start runs a new cluster and waits until every member is ready to serve.
@@ -55,31 +59,62 @@ func Plan(spec Spec) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Members: make([]*Member, spec.Size)}
-	var initial []string
-	for i := range c.Members {
-		name := fmt.Sprintf("n%d", i+1)
-		m := &Member{
-			Name:      name,
-			ClientURL: fmt.Sprintf("http://127.0.0.1:%d", ports[2*i]),
-			PeerURL:   fmt.Sprintf("http://127.0.0.1:%d", ports[2*i+1]),
-			DataDir:   filepath.Join(spec.Dir, name),
-			LogFile:   filepath.Join(spec.Dir, name+".log"),
-			program:   spec.Program,
-		}
-		c.Members[i] = m
-		initial = append(initial, name+"="+m.PeerURL)
+	c := &Cluster{spec: spec}
+	for i := range spec.Size {
+		c.place(ports[2*i], ports[2*i+1])
 	}
 	for _, m := range c.Members {
-		m.flags = append([]string{
-			"--name", m.Name, "--data-dir", m.DataDir,
-			"--listen-client-urls", m.ClientURL, "--advertise-client-urls", m.ClientURL,
-			"--listen-peer-urls", m.PeerURL, "--initial-advertise-peer-urls", m.PeerURL,
-			"--initial-cluster", strings.Join(initial, ","),
-			"--initial-cluster-token", "e2e", "--initial-cluster-state", "new",
-		}, spec.Flags...)
+		m.flags = c.flags(m, "new")
 	}
 	return c, nil
+}
+
+// Prepare gives the cluster one more member, not started yet, which will join
+// those there are: it is to be added at its PeerURL first.
+func (c *Cluster) Prepare() (*Member, error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	m := c.place(ports[0], ports[1])
+	m.flags = c.flags(m, "existing")
+	return m, nil
+}
+
+// Forget takes a member out of the list, as one that was removed; those prepared
+// later do not know it.
+func (c *Cluster) Forget(m *Member) {
+	c.Members = slices.DeleteFunc(c.Members, func(other *Member) bool { return other == m })
+}
+
+// place appends a member with a name of its own at two ports.
+func (c *Cluster) place(clientPort, peerPort int) *Member {
+	c.placed++
+	name := fmt.Sprintf("n%d", c.placed)
+	m := &Member{
+		Name:      name,
+		ClientURL: fmt.Sprintf("http://127.0.0.1:%d", clientPort),
+		PeerURL:   fmt.Sprintf("http://127.0.0.1:%d", peerPort),
+		DataDir:   filepath.Join(c.spec.Dir, name),
+		LogFile:   filepath.Join(c.spec.Dir, name+".log"),
+		program:   c.spec.Program,
+	}
+	c.Members = append(c.Members, m)
+	return m
+}
+
+func (c *Cluster) flags(m *Member, state string) []string {
+	var initial []string
+	for _, other := range c.Members {
+		initial = append(initial, other.Name+"="+other.PeerURL)
+	}
+	return append([]string{
+		"--name", m.Name, "--data-dir", m.DataDir,
+		"--listen-client-urls", m.ClientURL, "--advertise-client-urls", m.ClientURL,
+		"--listen-peer-urls", m.PeerURL, "--initial-advertise-peer-urls", m.PeerURL,
+		"--initial-cluster", strings.Join(initial, ","),
+		"--initial-cluster-token", "e2e", "--initial-cluster-state", state,
+	}, c.spec.Flags...)
 }
 
 // Endpoints returns the members' client URLs.

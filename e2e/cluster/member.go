@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,8 +36,9 @@ type process struct {
 	exited chan struct{} // closed when the process has ended
 }
 
-// Start runs the member. Its log is appended to LogFile. It must not be running.
-func (m *Member) Start() error {
+// Start runs the member, with further flags for this once. Its log is appended to
+// LogFile. It must not be running.
+func (m *Member) Start(flags ...string) error {
 	log, err := os.OpenFile(m.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("cluster: log of %s: %w", m.Name, err)
@@ -46,7 +48,7 @@ func (m *Member) Start() error {
 		return fmt.Errorf("cluster: log pipe of %s: %w", m.Name, err)
 	}
 	p := &process{
-		cmd:    exec.Command(m.program, m.flags...),
+		cmd:    exec.Command(m.program, slices.Concat(m.flags, flags)...),
 		ready:  make(chan struct{}),
 		exited: make(chan struct{}),
 	}
