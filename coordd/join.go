@@ -72,7 +72,9 @@ func checkJoin(self *coordpb.Member, named, existing []*coordpb.Member) error {
 	return nil
 }
 
+// indexByURLs finds the member with these peer URLs, in any order; -1 if there is none.
 func indexByURLs(members []*coordpb.Member, urls []string) int {
+	urls = slices.Sorted(slices.Values(urls))
 	return slices.IndexFunc(members, func(m *coordpb.Member) bool {
 		return slices.Equal(slices.Sorted(slices.Values(m.PeerUrls)), urls)
 	})
