@@ -39,7 +39,7 @@ func askToJoin(cfg *Config, peerTLS peer.ClientTLS) (*member.Cluster, error) {
 		return checkJoin(self, named, r.GetMembers())
 	})
 	if errors.Is(err, peer.ErrNoAnswer) {
-		return nil, fmt.Errorf("coordd: cannot join: none of the members in --initial-cluster answers at its peer URLs: %w", err)
+		return nil, fmt.Errorf("coordd: cannot join: none of the other members in --initial-cluster can be asked: %w", err)
 	}
 	if err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ func Members(ctx context.Context, secure ClientTLS, asked []*coordpb.Member, acc
 	if refused != nil {
 		return nil, refused
 	}
-	return nil, errors.Join(ErrNoAnswer, unreached)
+	return nil, fmt.Errorf("%w: %w", ErrNoAnswer, unreached)
 }
 
 // Members says who is in the cluster, also to who is in none yet.
