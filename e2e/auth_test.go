@@ -3,9 +3,13 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -36,7 +40,12 @@ type authSide struct {
 // newAuthSide starts one member of a program.
 func newAuthSide(t *testing.T, path string, flags ...string) *authSide {
 	t.Helper()
-	c, err := cluster.Start(within(t, time.Minute), cluster.Spec{Program: program(t, path), Size: 1, Dir: t.TempDir(), Flags: flags})
+	return newAuthSideIn(t, path, t.TempDir(), flags...)
+}
+
+func newAuthSideIn(t *testing.T, path, dir string, flags ...string) *authSide {
+	t.Helper()
+	c, err := cluster.Start(within(t, time.Minute), cluster.Spec{Program: program(t, path), Size: 1, Dir: dir, Flags: flags})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -463,7 +472,22 @@ func authScript() []authStep {
 
 // TestAuthIsEtcds asks coordd and etcd the same questions as the same users.
 func TestAuthIsEtcds(t *testing.T) {
-	ours, theirs := newAuthSide(t, "bin/coordd"), newAuthSide(t, "e2e/peers/bin/etcd")
+	t.Run("simple", func(t *testing.T) { testAuthIsEtcds(t) })
+	t.Run("jwt", func(t *testing.T) { testAuthIsEtcds(t, "--auth-token", jwtSetting(t)) })
+}
+
+// jwtSetting makes tokens signed with a new secret.
+func jwtSetting(t *testing.T) string {
+	t.Helper()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(rand.Text()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "jwt,sign-method=HS256,ttl=10m,priv-key=" + secret
+}
+
+func testAuthIsEtcds(t *testing.T, flags ...string) {
+	ours, theirs := newAuthSide(t, "bin/coordd", flags...), newAuthSide(t, "e2e/peers/bin/etcd", flags...)
 	outcomes := map[string]int{}
 	for i, step := range authScript() {
 		got, want := ours.do(t, step), theirs.do(t, step)
@@ -497,6 +521,62 @@ func TestTokenIsGoodOnEveryMember(t *testing.T) {
 				t.Fatalf("%s: %v", m.Name, err)
 			}
 			conn.Close()
+		}
+	}
+}
+
+// TestSignedTokensAreEtcds: with one key each takes the other's tokens.
+func TestSignedTokensAreEtcds(t *testing.T) {
+	setting := jwtSetting(t)
+	ours, theirs := newAuthSide(t, "bin/coordd", "--auth-token", setting), newAuthSide(t, "e2e/peers/bin/etcd", "--auth-token", setting)
+	for _, side := range []*authSide{ours, theirs} {
+		for _, step := range append(beforeEnable(), logins()...) {
+			side.do(t, step)
+		}
+	}
+	ours.tokens, theirs.tokens = theirs.tokens, ours.tokens
+	for _, step := range []authStep{
+		{"alice", "KV/Range", keys("b1", ""), false},
+		{"alice", "KV/Range", keys("secret", ""), false},
+		{"root", "Auth/UserList", &pb.AuthUserListRequest{}, false},
+	} {
+		if got, want := ours.do(t, step), theirs.do(t, step); got != want || strings.HasPrefix(got, "Unauthenticated") {
+			t.Errorf("%q calls %s: coordd: %s, etcd: %s", step.as, step.method, got, want)
+		}
+	}
+}
+
+// TestUsersRestoreIntoEtcd: what coordd stores of users, etcd reads.
+func TestUsersRestoreIntoEtcd(t *testing.T) {
+	c := startCluster(t, 1)
+	ours := &authSide{dialMember(t, c.Members[0].ClientURL), map[string]string{}}
+	for _, step := range append(beforeEnable(), logins()...) {
+		ours.do(t, step)
+	}
+	c.Members[0].Stop()
+	if err := c.Members[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Members[0].AwaitReady(within(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	c.Members[0].Stop()
+	dir := t.TempDir()
+	db := filepath.Join(c.Members[0].DataDir, "member", "snap", "db")
+	restore := exec.Command(program(t, "e2e/peers/bin/etcdutl"), "snapshot", "restore", db, "--skip-hash-check", "--data-dir", filepath.Join(dir, "n1"))
+	if out, err := restore.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	theirs := newAuthSideIn(t, "e2e/peers/bin/etcd", dir, "--force-new-cluster")
+	if err := c.Members[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Members[0].AwaitReady(within(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range append(logins(), accesses("alice")...) {
+		if got, want := ours.do(t, step), theirs.do(t, step); got != want {
+			t.Errorf("%q calls %s %v:\n  coordd: %s\n  etcd:   %s", step.as, step.method, step.request, got, want)
 		}
 	}
 }

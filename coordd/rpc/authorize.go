@@ -74,7 +74,7 @@ func (s *Server) read(ctx context.Context, r proto.Message, read func() error) e
 	if err := read(); err != nil {
 		return err
 	}
-	if now := s.Store.Auth(); now != table && now.Enabled() {
+	if now := s.Store.Auth(); now.Enabled() && (!table.Enabled() || now.Revision() != table.Revision()) {
 		return auth.ErrOldRevision
 	}
 	return nil
