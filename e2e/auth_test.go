@@ -20,8 +20,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -509,7 +509,7 @@ func TestTokenIsGoodOnEveryMember(t *testing.T) {
 	ctx := within(t, time.Minute)
 	enableAuth(t, newClient(t, c.Endpoints()...))
 	first := dialMember(t, c.Members[0].ClientURL)
-	for range 20 {
+	for range 8 {
 		answer, err := pb.NewAuthClient(first).Authenticate(ctx, &pb.AuthenticateRequest{Name: "root", Password: "r"})
 		if err != nil {
 			t.Fatal(err)
@@ -588,7 +588,7 @@ func TestOfficialClientRefreshesItsToken(t *testing.T) {
 	ctx := within(t, time.Minute)
 	plain := newClient(t, c.Endpoints()...)
 	enableAuth(t, plain)
-	client, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Username: "root", Password: "r", DialTimeout: 5 * time.Second})
+	client, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Username: "root", Password: "r", DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -611,7 +611,7 @@ func TestOfficialClientRefreshesItsToken(t *testing.T) {
 	if _, err := client.Get(ctx, "k"); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
-	if _, err := plain.Get(ctx, "k"); status.Code(rpctypes.Error(err)) == codes.OK || !errors.Is(err, rpctypes.ErrUserEmpty) {
+	if _, err := plain.Get(ctx, "k"); !errors.Is(err, rpctypes.ErrUserEmpty) {
 		t.Errorf("without a user: %v, want %v", err, rpctypes.ErrUserEmpty)
 	}
 }
