@@ -43,7 +43,7 @@ func oneOfThree(t *testing.T) Config {
 // applied, those that change members are void.
 func TestForcedMemberKeepsItsLog(t *testing.T) {
 	cfg := oneOfThree(t)
-	s, err := openStorage(&cfg)
+	s, err := openStorage(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func appendToLog(t *testing.T, cfg *Config, kind raftpb.EntryType, req proto.Mes
 func TestHalfMadeStoreIsMadeAgain(t *testing.T) {
 	cfg := oneOfThree(t)
 	for range 2 {
-		s, err := openStorage(&cfg)
+		s, err := openStorage(&cfg, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

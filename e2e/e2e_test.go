@@ -32,9 +32,16 @@ func program(t testing.TB, path string) string {
 // logs are shown where the test fails.
 func startCluster(t testing.TB, size int, flags ...string) *cluster.Cluster {
 	t.Helper()
+	return startSpec(t, cluster.Spec{Size: size, Flags: flags})
+}
+
+// startSpec is startCluster with more to say: what spec leaves empty is filled in.
+func startSpec(t testing.TB, spec cluster.Spec) *cluster.Cluster {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Spec{Program: program(t, "bin/coordd"), Size: size, Dir: t.TempDir(), Flags: flags})
+	spec.Program, spec.Dir = program(t, "bin/coordd"), t.TempDir()
+	c, err := cluster.Start(ctx, spec)
 	if err != nil {
 		t.Fatal(err)
 	}

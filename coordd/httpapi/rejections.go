@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -29,7 +30,7 @@ func (r *rejections) report(remote net.Addr, err error) {
 	if errors.Is(err, net.ErrClosed) {
 		return // the listener ends
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNRESET) {
 		r.log.Debug("a client showed nothing", "remote", remote.String(), "error", err)
 		return
 	}

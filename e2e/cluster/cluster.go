@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -18,6 +19,8 @@ type Spec struct {
 	Size    int      // members; at least 1
 	Dir     string   // for data and logs; must exist
 	Flags   []string // further flags for every member
+
+	ClientScheme, PeerScheme string // of the URLs; empty: http
 }
 
 // Cluster is some members that know each other. Its members' methods may be
@@ -93,8 +96,8 @@ func (c *Cluster) place(clientPort, peerPort int) *Member {
 	name := fmt.Sprintf("n%d", c.placed)
 	m := &Member{
 		Name:      name,
-		ClientURL: fmt.Sprintf("http://127.0.0.1:%d", clientPort),
-		PeerURL:   fmt.Sprintf("http://127.0.0.1:%d", peerPort),
+		ClientURL: fmt.Sprintf("%s://127.0.0.1:%d", cmp.Or(c.spec.ClientScheme, "http"), clientPort),
+		PeerURL:   fmt.Sprintf("%s://127.0.0.1:%d", cmp.Or(c.spec.PeerScheme, "http"), peerPort),
 		DataDir:   filepath.Join(c.spec.Dir, name),
 		LogFile:   filepath.Join(c.spec.Dir, name+".log"),
 		program:   c.spec.Program,
