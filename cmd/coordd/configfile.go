@@ -83,6 +83,9 @@ func setAll(settings map[string]any, flagOf func(key string) string, flags *pfla
 		if err == nil {
 			err = flags.Set(f.Name, text)
 		}
+		if invalid := (*pflag.InvalidValueError)(nil); errors.As(err, &invalid) {
+			err = invalid.Unwrap() // which does not speak of the command line
+		}
 		if err != nil {
 			return fmt.Errorf("%s%s: %w", block, key, err)
 		}

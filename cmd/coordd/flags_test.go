@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -31,12 +32,16 @@ func TestFlagsAsEtcdTakesThem(t *testing.T) {
 		"--name=first", "--name", "last",
 		"--listen-client-urls", "http://127.0.0.1:1, http://127.0.0.1:2",
 		"--heartbeat-interval=50", "--election-timeout", "500",
-		"--initial-cluster-state", "new")
+		"--initial-cluster-state", "existing", "-pre-vote=false", "-max-wals", "5", "--snapshot-count=7",
+		"--unsafe-no-fsync=false", "--auth-token-ttl", "7", "--quota-backend-bytes", "-1", "--discovery=", "-force-new-cluster")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg.Name != "last" {
 		t.Errorf("name %q: the last flag counts, before the environment", cfg.Name)
+	}
+	if cfg.InitialClusterState != "existing" || cfg.PreVote || !cfg.ForceNewCluster || cfg.AuthTokenTTL != 7*time.Second || cfg.QuotaBackendBytes != -1 {
+		t.Errorf("read as %+v", cfg)
 	}
 	if cfg.MaxTxnOps != 7 {
 		t.Errorf("max-txn-ops %d, want the environment's 7", cfg.MaxTxnOps)
@@ -104,5 +109,25 @@ func TestHelpTeaches(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("--help does not mention %q", want)
 		}
+	}
+}
+
+// TestListenNeedsAdvertise: clients move to the advertised addresses, and the
+// default ones would be wrong.
+func TestListenNeedsAdvertise(t *testing.T) {
+	cmd := newCommand(io.Discard)
+	cmd.SetArgs([]string{"--data-dir", t.TempDir(), "--listen-client-urls", "http://127.0.0.1:0"})
+	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "--advertise-client-urls") {
+		t.Errorf("%v; want an error that names --advertise-client-urls", err)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	var out bytes.Buffer
+	cmd := newCommand(io.Discard)
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"completion", "bash"})
+	if err := cmd.ExecuteContext(t.Context()); err != nil || !strings.Contains(out.String(), "complete") {
+		t.Errorf("%v: %.100s", err, out.String())
 	}
 }

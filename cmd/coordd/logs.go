@@ -71,15 +71,22 @@ func parseLevel(name string) (level slog.Level, err error) {
 
 func (l *logs) openOutputs(names []string, stderr io.Writer) (io.Writer, error) {
 	var all []io.Writer
-	for i, name := range names {
-		switch {
-		case slices.Contains(names[:i], name):
-		case name == "default" || name == "stderr" || name == "systemd/journal": // whose lines the journal takes
-			all = append(all, stderr)
-		case name == "stdout":
-			all = append(all, os.Stdout)
-		case name == "":
+	opened := map[string]bool{}
+	for _, name := range names {
+		if name == "default" || name == "systemd/journal" { // the journal takes what a service writes there
+			name = "stderr"
+		}
+		if opened[name] {
+			continue
+		}
+		opened[name] = true
+		switch name {
+		case "":
 			return nil, errors.New("--log-outputs: an empty name; give stderr, stdout or files")
+		case "stderr":
+			all = append(all, stderr)
+		case "stdout":
+			all = append(all, os.Stdout)
 		default:
 			file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 			if err != nil {
