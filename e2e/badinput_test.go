@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,18 +113,20 @@ func runFailing(t *testing.T, args ...string) string {
 func TestStartErrorsSayWhatToDo(t *testing.T) {
 	c := startCluster(t, 1)
 	m := c.Members[0]
-	free := []string{"--listen-client-urls", "http://127.0.0.1:0", "--listen-peer-urls", "http://127.0.0.1:0"}
+	advertised := slices.Clip([]string{"--advertise-client-urls", "http://127.0.0.1:2379"})
+	free := slices.Clip(append(advertised, "--listen-client-urls", "http://127.0.0.1:0", "--listen-peer-urls", "http://127.0.0.1:0"))
 	for name, bad := range map[string]struct {
 		args []string
 		want string
 	}{
 		"data directory in use": {append(free, "--name", m.Name, "--data-dir", m.DataDir), "in use by another process"},
-		"client port taken":     {[]string{"--data-dir", t.TempDir(), "--listen-client-urls", m.ClientURL}, "address already in use"},
-		"peer port taken":       {[]string{"--data-dir", t.TempDir(), "--listen-client-urls", "http://127.0.0.1:0", "--listen-peer-urls", m.PeerURL}, "address already in use"},
+		"client port taken":     {append(advertised, "--data-dir", t.TempDir(), "--listen-client-urls", m.ClientURL), "address already in use"},
+		"peer port taken":       {append(advertised, "--data-dir", t.TempDir(), "--listen-client-urls", "http://127.0.0.1:0", "--listen-peer-urls", m.PeerURL), "address already in use"},
 		"unknown flag":          {[]string{"--no-such-flag"}, "unknown flag: --no-such-flag"},
 		"argument":              {[]string{"extra"}, "extra"},
 		"not in the cluster":    {append(free, "--data-dir", t.TempDir(), "--name", "x", "--initial-cluster", "y=http://127.0.0.1:2380"), `no member "x"`},
-		"bad URL":               {[]string{"--data-dir", t.TempDir(), "--listen-client-urls", "127.0.0.1:2379"}, "http://host:port"},
+		"bad URL":               {append(advertised, "--data-dir", t.TempDir(), "--listen-client-urls", "127.0.0.1:2379"), "http://host:port"},
+		"nothing advertised":    {[]string{"--data-dir", t.TempDir(), "--listen-client-urls", "http://127.0.0.1:0"}, "--advertise-client-urls"},
 		"election too short":    {[]string{"--data-dir", t.TempDir(), "--election-timeout", "100"}, "--election-timeout"},
 	} {
 		if out := runFailing(t, bad.args...); !strings.Contains(out, bad.want) || strings.Contains(out, "panic") {

@@ -51,7 +51,7 @@ func TestAliveAsLongAsWritesComplete(t *testing.T) {
 }
 
 func TestAliveWithoutAQuorum(t *testing.T) {
-	n := newNetwork(t, 3)
+	n := newNetwork(t, 2)
 	for id := range n.members {
 		n.setCut(id, true)
 	}
