@@ -1,8 +1,9 @@
 # Every target needs Go, git and make alone, but where it says otherwise.
 .DEFAULT_GOAL := help
-.PHONY: help build peers demo test race lint gen bench clean
+.PHONY: help build peers demo test race fuzz lint gen bench clean
 
 GO       ?= go
+FUZZTIME ?= 20s
 TOOL     := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 BINARIES := coordd coordctl locksmithd locksmithctl
 
@@ -24,6 +25,13 @@ test: build peers ## all tests; a few minutes on two cores
 
 race: build peers ## the packages' tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -short -timeout 30m ./...
+
+fuzz: ## every fuzz target for FUZZTIME each, 20 s unless it is set
+	@git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|(.*)/[^/]*_test.go:func (.*)|./\1 \2|' | \
+	while read -r package target; do \
+		echo "$$target in $$package"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	done
 
 lint: ## gofmt, go vet, staticcheck, buf lint
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these'; exit 1; }

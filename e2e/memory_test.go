@@ -35,7 +35,7 @@ func (discard) Marshal(v any) (mem.BufferSlice, error) {
 // TestLargeRangesStayWithinMemory: many clients that read everything at once make
 // the server hold a few answers, not all.
 func TestLargeRangesStayWithinMemory(t *testing.T) {
-	const keys, clients = 200_000, 20
+	const keys, clients = 100_000, 20
 	c := startCluster(t, 1)
 	m := c.Members[0]
 	fillSmall(t, newClient(t, m.ClientURL), keys)
@@ -62,8 +62,8 @@ func TestLargeRangesStayWithinMemory(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	// An answer takes 60 MB on the wire, about three times that to build, and garbage as much again.
-	const bound = 1000 << 20
+	// An answer takes 30 MB on the wire, about three times that to build, and garbage as much again.
+	const bound = 700 << 20
 	after := peakMemory(t, m)
 	t.Logf("at most %d MiB before, %d MiB with %d clients", before>>20, after>>20, clients)
 	if after-before > bound {

@@ -303,3 +303,36 @@ func mustPut(t *testing.T, m *member, key string) int64 {
 	}
 	return revision
 }
+
+// A snapshot that tells nothing new, or comes from a leader that is gone, is not wanted.
+func TestSnapshotsThatAreNotWanted(t *testing.T) {
+	n := newNetwork(t, 3)
+	leader := n.leader()
+	mustPut(t, leader, "a")
+	follower := n.members[leader.id%3+1]
+	if err := follower.node.ReadIndex(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	status := follower.node.Status()
+	for name, m := range map[string]*raftpb.Message{
+		"nothing new": snapshotOf(status.Term, status.Committed, leader.id, follower.id),
+		"old term":    snapshotOf(status.Term-1, status.Committed+100, leader.id, follower.id),
+	} {
+		if wanted, err := follower.node.StepSnapshot(m); wanted || err != nil {
+			t.Errorf("%s: wanted %t, %v", name, wanted, err)
+		}
+	}
+	follower.node.Stop()
+	if wanted, err := follower.node.StepSnapshot(snapshotOf(status.Term, status.Committed+100, leader.id, follower.id)); !wanted || !errors.Is(err, raftnode.ErrStopped) {
+		t.Errorf("after the end: wanted %t, %v", wanted, err)
+	}
+}
+
+func snapshotOf(term, index, from, to uint64) *raftpb.Message {
+	return &raftpb.Message{
+		Type: raftpb.MsgSnap.Enum(), From: new(from), To: new(to), Term: new(term),
+		Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+			Index: new(index), Term: new(term), ConfState: &raftpb.ConfState{Voters: []uint64{1, 2, 3}},
+		}},
+	}
+}
