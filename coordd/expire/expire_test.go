@@ -103,6 +103,12 @@ func (n *node) proposals() []*coordpb.LeaseExpireRequest {
 	return slices.Clone(n.proposed)
 }
 
+func (n *node) proposedCheckpoints() []*coordpb.LeaseCheckpointRequest {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.checkpoints)
+}
+
 // run drives the node's leases for the rest of the test.
 func (n *node) run(t *testing.T) {
 	t.Helper()
@@ -289,10 +295,11 @@ func TestCheckpoints(t *testing.T) {
 		n.run(t)
 		n.set(self, 1)
 		time.Sleep(60 * time.Second)
-		if len(n.checkpoints) != 3 {
-			t.Fatalf("%d proposals, want 3", len(n.checkpoints))
+		got := n.proposedCheckpoints()
+		if len(got) != 3 {
+			t.Fatalf("%d proposals, want 3", len(got))
 		}
-		for _, r := range n.checkpoints {
+		for _, r := range got {
 			if r.Term != 1 || len(r.Checkpoints) > bound {
 				t.Errorf("%d leases in a proposal of term %d", len(r.Checkpoints), r.Term)
 			}
@@ -330,8 +337,8 @@ func TestFailedCheckpointIsRepeated(t *testing.T) {
 		n.run(t)
 		n.set(self, 1)
 		time.Sleep(60 * time.Second)
-		if len(n.checkpoints) != 3 {
-			t.Fatalf("%d proposals, want 3: two that fail and one more", len(n.checkpoints))
+		if got := n.proposedCheckpoints(); len(got) != 3 {
+			t.Fatalf("%d proposals, want 3: two that fail and one more", len(got))
 		}
 		if _, shortened, proposing := n.table.Shortened(1); !shortened || proposing != nil {
 			t.Errorf("shortened %t, proposing %v", shortened, proposing)
