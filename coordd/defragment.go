@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/coordd/coordd/kvcore/backend"
 )
@@ -29,11 +30,25 @@ func (s *storage) defragment(ctx context.Context, progress func(done, total int6
 		return backend.ErrBusy
 	}
 	defer s.defragmenter.end()
-	err := s.store.Defragment(ctx, progress)
+	err := s.store.Defragment(ctx, paced(ctx, progress))
 	if err != nil && errors.Is(context.Cause(ctx), errOvertaken) {
 		return errOvertaken
 	}
 	return err
+}
+
+// paced makes the copying rest for as long as it took: what it does to the disk
+// and the processor must not show in the latency of requests.
+func paced(ctx context.Context, progress func(done, total int64)) func(done, total int64) {
+	last := time.Now()
+	return func(done, total int64) {
+		progress(done, total)
+		select {
+		case <-time.After(time.Since(last)):
+		case <-ctx.Done():
+		}
+		last = time.Now()
+	}
 }
 
 func (d *defragmenter) begin(cancel context.CancelCauseFunc) bool {

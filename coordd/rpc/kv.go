@@ -139,7 +139,7 @@ func (s *kvServer) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Co
 }
 
 // awaitCompaction returns once what was compacted has left this member's backend.
-func (s *kvServer) awaitCompaction(ctx context.Context, revision int64) error {
+func (s *Server) awaitCompaction(ctx context.Context, revision int64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.stopping, func() { cancel(raftnode.ErrStopped) })()

@@ -102,7 +102,7 @@ func (s *maintenanceServer) listAlarms(ctx context.Context, kind pb.AlarmType) (
 
 // Defragment returns once this member's store takes no more than it needs.
 func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
-	if err := s.Node.Checkpoint(ctx); err != nil { // what was compacted leaves the backend with that
+	if err := s.awaitCompaction(ctx, s.Store.CompactRevision()); err != nil {
 		return nil, err
 	}
 	before, inUse := s.Store.Size()

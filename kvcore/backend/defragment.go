@@ -30,7 +30,7 @@ const (
 
 	// copyBytes are written in one transaction of a copy: so little that the sync
 	// of another file, as of a log, does not wait long for it.
-	copyBytes = 1 << 20
+	copyBytes = 256 << 10
 	// maxRecordBytes of changed keys are remembered at most. Beyond that the copy
 	// catches up by comparing two readers, key by key.
 	maxRecordBytes = 16 << 20
