@@ -2,6 +2,7 @@ package raftnode_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
