@@ -55,7 +55,14 @@ var mayImport = map[string][]string{
 
 // startsGoroutines lists the only files in which a goroutine may be born.
 var startsGoroutines = []string{
+	"cmd/coordctl/check.go",
+	"cmd/coordctl/check_datascale.go",
+	"cmd/coordctl/check_perf.go",
 	"cmd/coordctl/endpoint_health.go",
+	"cmd/coordctl/lock.go",
+	"cmd/coordctl/make_mirror.go",
+	"cmd/coordctl/progress.go",
+	"cmd/coordctl/watch_interactive.go",
 	"cmd/coordd/main.go",
 	"coordd/clients.go",
 	"coordd/expire/expire.go",

@@ -18,7 +18,7 @@ func newCompactionCommand(s *session) *cobra.Command {
 		Example: `  coordctl compaction 1200
   coordctl compaction --physical 1200`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, false)
+			p, err := s.printer(cmd, compactionResult{})
 			if err != nil {
 				return err
 			}
@@ -54,3 +54,4 @@ type compactionResult struct {
 func (r compactionResult) simple(t *text) { t.linef("compacted revision %d", r.revision) }
 func (r compactionResult) fields(t *text) { t.header(r.GetHeader()) }
 func (r compactionResult) value(bool) any { return r.CompactionResponse }
+func (compactionResult) isSentence()      {}

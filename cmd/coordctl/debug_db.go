@@ -29,8 +29,9 @@ type debugDB struct {
 func newDebugDBCommand(s *session) *cobra.Command {
 	var d debugDB
 	cmd := &cobra.Command{
-		Use:   "db [FILE]",
-		Short: "Show what is in a store or backup",
+		Annotations: map[string]string{offline: "yes"},
+		Use:         "db [FILE]",
+		Short:       "Show what is in a store or backup",
 		Long: `Show what is in a backup or a store, by default that of --data-dir: its place in the log and its buckets, or
 with --bucket what a bucket holds. In bucket key every change of a key has a record, under its revision; --rev and
 --key choose among them. Values are cut off after 64 bytes; --hex and --write-out json show them whole.`,

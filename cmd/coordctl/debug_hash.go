@@ -15,15 +15,16 @@ func newDebugHashCommand(s *session) *cobra.Command {
 		rev int64
 	)
 	cmd := &cobra.Command{
-		Use:   "hash [FILE]",
-		Short: "Hash the keys and their history in a store or backup",
+		Annotations: map[string]string{offline: "yes"},
+		Use:         "hash [FILE]",
+		Short:       "Hash the keys and their history in a store or backup",
 		Long: `Hash the keys and their history in a backup or a store, by default that of --data-dir. It is the hash that
 endpoint hashkv gets from members, and that etcdutl hashkv gets from files: equal at one revision, after the same
 compaction, wherever the data are the same. The keys' index is built in memory, as a member does.`,
 		Example: `  coordctl debug hash backup.db
   coordctl debug hash --data-dir /var/lib/coordd --rev 1200`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, true)
+			p, err := s.printer(cmd, fileHash{})
 			if err != nil {
 				return err
 			}

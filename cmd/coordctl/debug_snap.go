@@ -13,8 +13,9 @@ import (
 func newDebugSnapCommand(s *session) *cobra.Command {
 	var dir directory
 	cmd := &cobra.Command{
-		Use:   "snap",
-		Short: "Show the store and what was received from the leader",
+		Annotations: map[string]string{offline: "yes"},
+		Use:         "snap",
+		Short:       "Show the store and what was received from the leader",
 		Long: `Show the files in member/snap: the store, stores received from the leader that wait to take its place, and
 what an interrupted transfer has left, which the member removes when it starts. Stores are checked whole.`,
 		Example: `  coordctl debug snap --data-dir /var/lib/coordd`,

@@ -44,7 +44,7 @@ func stoppedMember(t *testing.T) string {
 
 func TestDebugWAL(t *testing.T) {
 	dir := stoppedMember(t)
-	code, out, errs := coordctl(t, "debug", "wal", "--data-dir", dir, "-w", "json")
+	code, out, errs := inProcess(t, "debug", "wal", "--data-dir", dir, "-w", "json")
 	if code != 0 {
 		t.Fatalf("exit code %d, %s", code, errs)
 	}
@@ -63,12 +63,12 @@ func TestDebugWAL(t *testing.T) {
 	if len(puts) != 20 || puts[0] != `put "k1", 5 bytes` || puts[19] != `put "k20", 5 bytes` {
 		t.Errorf("puts %q", puts)
 	}
-	_, out, _ = coordctl(t, "debug", "wal", "--data-dir", dir, "--from", fmt.Sprint(last.Index-1), "--to", fmt.Sprint(last.Index))
+	_, out, _ = inProcess(t, "debug", "wal", "--data-dir", dir, "--from", fmt.Sprint(last.Index-1), "--to", fmt.Sprint(last.Index))
 	if strings.Count(out, "put") != 2 || !strings.Contains(out, `"k19"`) || strings.Contains(out, "hard-state") {
 		t.Errorf("two indexes:\n%s", out)
 	}
 	flip(t, filepath.Join(datadir.Layout{Data: dir}.Log(), last.Segment), last.Offset+30)
-	code, out, errs = coordctl(t, "debug", "wal", "--data-dir", dir)
+	code, out, errs = inProcess(t, "debug", "wal", "--data-dir", dir)
 	if code == 0 && !strings.Contains(out, "torn: ") || code != 0 && !strings.Contains(errs, fmt.Sprintf("offset %d", last.Offset)) {
 		t.Errorf("damage at offset %d: exit code %d, %s\n%s", last.Offset, code, errs, out)
 	}
@@ -86,7 +86,7 @@ func TestDebugWALNamesDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, _, errs := coordctl(t, "debug", "wal", "--data-dir", dir)
+	code, _, errs := inProcess(t, "debug", "wal", "--data-dir", dir)
 	if code != exitError || !strings.Contains(errs, filepath.Base(segments[0])+": offset 4096") || !strings.Contains(errs, "does not start on it") {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
@@ -123,7 +123,7 @@ func TestDebugDB(t *testing.T) {
 		{[]string{"--bucket", "meta", "--hex"}, []string{"7465726d = 0000000000000002\n"}},
 		{[]string{"--bucket", "lease", "-w", "json"}, []string{`{"bucket":"lease","key":"`}},
 	} {
-		code, out, errs := coordctl(t, append([]string{"debug", "db", path}, tc.args...)...)
+		code, out, errs := inProcess(t, append([]string{"debug", "db", path}, tc.args...)...)
 		if code != 0 {
 			t.Errorf("%q: exit code %d, %s", tc.args, code, errs)
 		}
@@ -134,7 +134,7 @@ func TestDebugDB(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"--bucket", "none"}, {"--bucket", "lease", "--key", "k"}, {"a second file"}} {
-		if code, _, errs := coordctl(t, append([]string{"debug", "db", path}, args...)...); code != exitBadArguments {
+		if code, _, errs := inProcess(t, append([]string{"debug", "db", path}, args...)...); code != exitBadArguments {
 			t.Errorf("%q: exit code %d, %s", args, code, errs)
 		}
 	}
@@ -156,7 +156,7 @@ func TestDebugSnap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	code, out, errs := coordctl(t, "debug", "snap", "--data-dir", dir)
+	code, out, errs := inProcess(t, "debug", "snap", "--data-dir", dir)
 	lines := strings.Split(out, "\n")
 	if code != 0 || len(lines) != 5 {
 		t.Fatalf("exit code %d, %s\n%s", code, errs, out)
@@ -180,7 +180,7 @@ func TestDebugRefusesWhileMemberRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	if code, _, errs := coordctl(t, "debug", "wal", "--data-dir", dir); code != exitError || !strings.Contains(errs, "the member runs") {
+	if code, _, errs := inProcess(t, "debug", "wal", "--data-dir", dir); code != exitError || !strings.Contains(errs, "the member runs") {
 		t.Errorf("exit code %d, %s", code, errs)
 	}
 }

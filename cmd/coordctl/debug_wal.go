@@ -20,8 +20,9 @@ func newDebugWALCommand(s *session) *cobra.Command {
 		full     bool
 	)
 	cmd := &cobra.Command{
-		Use:   "wal",
-		Short: "Show the log and find damage in it",
+		Annotations: map[string]string{offline: "yes"},
+		Use:         "wal",
+		Short:       "Show the log and find damage in it",
 		Long: `Show what stands in the log, in the order it was written: entries with the commands in them, the votes and
 commit indexes saved between, and where the log restarted after a store received from the leader. An index that comes
 again was proposed by a leader that lost it; what comes later counts. Damage is named by file and offset, with what it

@@ -51,7 +51,7 @@ With a range end but without --range there is a pause of %v first, in which Ctrl
   coordctl del --prefix /services/web/
   coordctl del --range a f                  # a and all keys after it that come before f`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, false)
+			p, err := s.printer(cmd, deleteResult{})
 			if err != nil {
 				return err
 			}

@@ -19,7 +19,7 @@ func (e *endpointCommand) newHashKVCommand() *cobra.Command {
 the same compaction, do not hold the same data.`,
 		Example: `  coordctl endpoint hashkv --cluster --rev 1200`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := e.printer(cmd, true)
+			p, err := e.printer(cmd, hashResult{})
 			if err != nil {
 				return err
 			}

@@ -21,7 +21,7 @@ func (e *endpointCommand) newHealthCommand() *cobra.Command {
 at the same time. Exits with 1 if any is not healthy.`,
 		Example: `  coordctl endpoint health --cluster`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := e.printer(cmd, true)
+			p, err := e.printer(cmd, healthResult{})
 			if err != nil {
 				return err
 			}

@@ -21,7 +21,7 @@ version, storage version, size of the store, size in use, percentage not in use,
 a learner, Raft term, index and applied index, errors, target of a downgrade and whether one is under way.`,
 		Example: `  coordctl endpoint status --cluster -w table`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := e.printer(cmd, true)
+			p, err := e.printer(cmd, statusResult{})
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -39,29 +40,38 @@ func (f *getFlags) bind(fs *pflag.FlagSet) {
 	fs.Int64Var(&f.maxMod, "max-mod-rev", 0, "leave out keys last modified after this revision")
 }
 
+// op returns the operation, as a transaction takes it.
 func (f *getFlags) op(args []string) (clientv3.Op, error) {
-	key, opts, err := f.keys.parse("get", args)
+	key, opts, err := f.options(args)
 	if err != nil {
 		return clientv3.Op{}, err
 	}
+	return clientv3.OpGet(key, opts...), nil
+}
+
+func (f *getFlags) options(args []string) (key string, opts []clientv3.OpOption, err error) {
+	key, opts, err = f.keys.parse("get", args)
+	if err != nil {
+		return "", nil, err
+	}
 	if f.keysOnly && f.countOnly {
-		return clientv3.Op{}, badArguments("get: --keys-only and --count-only exclude each other")
+		return "", nil, badArguments("get: --keys-only and --count-only exclude each other")
 	}
 	for _, bound := range []struct {
 		name     string
 		min, max int64
 	}{{"create", f.minCreate, f.maxCreate}, {"mod", f.minMod, f.maxMod}} {
 		if bound.max > 0 && bound.min > bound.max {
-			return clientv3.Op{}, withCode(exitBadFeature, fmt.Errorf("get: --min-%s-rev %d is above --max-%s-rev %d", bound.name, bound.min, bound.name, bound.max))
+			return "", nil, withCode(exitBadFeature, fmt.Errorf("get: --min-%s-rev %d is above --max-%s-rev %d", bound.name, bound.min, bound.name, bound.max))
 		}
 	}
 	serializable, err := parseConsistency(f.consistency)
 	if err != nil {
-		return clientv3.Op{}, err
+		return "", nil, err
 	}
 	target, order, err := f.sort()
 	if err != nil {
-		return clientv3.Op{}, err
+		return "", nil, err
 	}
 	opts = append(opts,
 		clientv3.WithSort(target, order), clientv3.WithLimit(f.limit), clientv3.WithRev(f.rev),
@@ -76,7 +86,7 @@ func (f *getFlags) op(args []string) (clientv3.Op, error) {
 	if f.countOnly {
 		opts = append(opts, clientv3.WithCountOnly())
 	}
-	return clientv3.OpGet(key, opts...), nil
+	return key, opts, nil
 }
 
 func (f *getFlags) sort() (target clientv3.SortTarget, order clientv3.SortOrder, err error) {
@@ -120,7 +130,7 @@ func parseConsistency(s string) (serializable bool, err error) {
 
 func newGetCommand(s *session) *cobra.Command {
 	var f getFlags
-	var valueOnly bool
+	var valueOnly, stream bool
 	cmd := &cobra.Command{
 		Use:   "get <key> [range_end]",
 		Short: "Print a key, or the keys of a range, with their values",
@@ -129,11 +139,11 @@ func newGetCommand(s *session) *cobra.Command {
   coordctl get a f                          # a and all keys after it that come before f
   coordctl get --prefix /jobs/ --sort-by CREATE --order DESCEND --limit 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			op, err := f.op(args)
+			key, opts, err := f.options(args)
 			if err != nil {
 				return err
 			}
-			p, err := s.printer(cmd, true)
+			p, err := s.printer(cmd, rangeResult{})
 			if err != nil {
 				return err
 			}
@@ -144,16 +154,35 @@ func newGetCommand(s *session) *cobra.Command {
 				return badArguments("get: --print-value-only is for --write-out simple")
 			}
 			p.valueOnly = valueOnly
-			resp, err := s.do(cmd, op)
-			if err != nil {
-				return err
+			get := clientv3.KV.Get
+			if stream {
+				get = getStream
 			}
-			return p.print(rangeResult{(*pb.RangeResponse)(resp.Get()), f.countOnly})
+			return s.call(cmd, func(ctx context.Context, c *clientv3.Client) error {
+				resp, err := get(c, ctx, key, opts...)
+				if err != nil {
+					return err
+				}
+				return p.print(rangeResult{(*pb.RangeResponse)(resp), f.countOnly})
+			})
 		},
 	}
 	f.bind(cmd.Flags())
+	cmd.Flags().BoolVar(&stream, "stream", false, "have the server send a large range in parts (etcd 3.7 and later)")
+	completeFlag(cmd, "consistency", "l", "s")
+	completeFlag(cmd, "order", "ASCEND", "DESCEND")
+	completeFlag(cmd, "sort-by", "CREATE", "KEY", "MODIFY", "VALUE", "VERSION")
 	cmd.Flags().BoolVar(&valueOnly, "print-value-only", false, "print only the values (with --write-out simple)")
 	return cmd
+}
+
+// getStream is a Get over the streaming call, which keeps the server from holding a large answer as a whole.
+func getStream(c clientv3.KV, ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	stream, err := c.GetStream(ctx, key, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return clientv3.GetStreamToGetResponse(stream)
 }
 
 type rangeResult struct {

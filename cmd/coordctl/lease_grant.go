@@ -6,7 +6,9 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 func newLeaseGrantCommand(s *session) *cobra.Command {
@@ -15,7 +17,7 @@ func newLeaseGrantCommand(s *session) *cobra.Command {
 		Short:   "Make a lease that lives ttl seconds unless renewed",
 		Example: `  coordctl lease grant 60`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, true)
+			p, err := s.printer(cmd, grantResult{})
 			if err != nil {
 				return err
 			}
@@ -50,6 +52,10 @@ func (r grantResult) fields(t *text) {
 }
 
 func (r grantResult) value(bool) any { return r.LeaseGrantResponse }
+
+func (r grantResult) message() proto.Message {
+	return &pb.LeaseGrantResponse{Header: r.ResponseHeader, ID: int64(r.ID), TTL: r.TTL, Error: r.Error}
+}
 
 func (r grantResult) table(*text) (header []string, rows [][]string) {
 	return []string{"lease", "ttl"}, [][]string{{fmt.Sprintf("%016x", int64(r.ID)), strconv.FormatInt(r.TTL, 10)}}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 func newLeaseKeepAliveCommand(s *session) *cobra.Command {
@@ -17,7 +19,7 @@ func newLeaseKeepAliveCommand(s *session) *cobra.Command {
 		Example: `  coordctl lease keep-alive 694d7c1cbd2c8a0a
   coordctl lease keep-alive --once 694d7c1cbd2c8a0a`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, false)
+			p, err := s.printer(cmd, keepAliveResult{})
 			if err != nil {
 				return err
 			}
@@ -79,3 +81,7 @@ func (r keepAliveResult) fields(t *text) {
 }
 
 func (r keepAliveResult) value(bool) any { return r.LeaseKeepAliveResponse }
+
+func (r keepAliveResult) message() proto.Message {
+	return &pb.LeaseKeepAliveResponse{Header: r.ResponseHeader, ID: int64(r.ID), TTL: r.TTL}
+}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 func newLeaseListCommand(s *session) *cobra.Command {
@@ -14,7 +16,7 @@ func newLeaseListCommand(s *session) *cobra.Command {
 		Short:   "List the leases that live",
 		Example: `  coordctl lease list`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, true)
+			p, err := s.printer(cmd, leasesResult{})
 			if err != nil {
 				return err
 			}
@@ -49,6 +51,14 @@ func (r leasesResult) fields(t *text) {
 }
 
 func (r leasesResult) value(bool) any { return r.LeaseLeasesResponse }
+
+func (r leasesResult) message() proto.Message {
+	leases := make([]*pb.LeaseStatus, len(r.Leases))
+	for i, l := range r.Leases {
+		leases[i] = &pb.LeaseStatus{ID: int64(l.ID)}
+	}
+	return &pb.LeaseLeasesResponse{Header: r.ResponseHeader, Leases: leases}
+}
 
 func (r leasesResult) table(*text) (header []string, rows [][]string) {
 	for _, l := range r.Leases {

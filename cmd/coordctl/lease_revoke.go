@@ -15,7 +15,7 @@ func newLeaseRevokeCommand(s *session) *cobra.Command {
 		Short:   "End a lease now and delete its keys",
 		Example: `  coordctl lease revoke 694d7c1cbd2c8a0a`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, false)
+			p, err := s.printer(cmd, revokeResult{})
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 func newLeaseTimeToLiveCommand(s *session) *cobra.Command {
@@ -17,7 +19,7 @@ func newLeaseTimeToLiveCommand(s *session) *cobra.Command {
 		Short:   "Show how long a lease has left",
 		Example: `  coordctl lease timetolive --keys 694d7c1cbd2c8a0a`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, true)
+			p, err := s.printer(cmd, timeToLiveResult{})
 			if err != nil {
 				return err
 			}
@@ -70,6 +72,10 @@ func (r timeToLiveResult) fields(t *text) {
 }
 
 func (r timeToLiveResult) value(bool) any { return r.LeaseTimeToLiveResponse }
+
+func (r timeToLiveResult) message() proto.Message {
+	return &pb.LeaseTimeToLiveResponse{Header: r.ResponseHeader, ID: int64(r.ID), TTL: r.TTL, GrantedTTL: r.GrantedTTL, Keys: r.Keys}
+}
 
 func (r timeToLiveResult) table(t *text) (header []string, rows [][]string) {
 	header = []string{"lease", "granted ttl", "remaining"}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/coordd/coorddtest"
+	"github.com/coordd/coordd/e2e/cluster"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -22,34 +23,67 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"coordctl": main})
 }
 
-// TestScripts runs each script of testdata against a server of its own, so that revisions are the same in every run.
+// suites are the scripts and the servers that they run against.
+var suites = []struct {
+	scripts string
+	servers map[string]func(testing.TB) string // each returns an endpoint
+}{
+	{"testdata/*.txtar", map[string]func(testing.TB) string{"coordd": coorddtest.Start}},
+	{"testdata/operations/*.txtar", map[string]func(testing.TB) string{"etcd": startEtcd}},
+}
+
+// TestScripts runs each script against a server of its own, so that revisions are the same in every run.
 func TestScripts(t *testing.T) {
-	scripts, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(scripts) == 0 {
-		t.Fatalf("no scripts in testdata: %v", err)
+	for _, suite := range suites {
+		scripts, err := filepath.Glob(suite.scripts)
+		if err != nil || len(scripts) == 0 {
+			t.Fatalf("no scripts in %s: %v", suite.scripts, err)
+		}
+		for server, start := range suite.servers {
+			for _, script := range scripts {
+				t.Run(server+"/"+strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+					t.Parallel()
+					runScript(t, script, strings.TrimPrefix(start(t), "http://"))
+				})
+			}
+		}
 	}
-	for _, script := range scripts {
-		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
-			t.Parallel()
-			endpoint := strings.TrimPrefix(coorddtest.Start(t), "http://")
-			testscript.Run(t, testscript.Params{
-				Files: []string{script},
-				Setup: func(env *testscript.Env) error {
-					env.Setenv("COORDCTL_ENDPOINTS", endpoint)
-					env.Setenv("ENDPOINT", endpoint)
-					// Under -race every process would otherwise wait a second at its end.
-					env.Setenv("GORACE", "atexit_sleep_ms=0")
-					return nil
-				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"exits":  cmdExits,
-					"lines":  cmdLines,
-					"masked": cmdMasked,
-					"save":   cmdSave,
-				},
-			})
-		})
+}
+
+func runScript(t *testing.T, script, endpoint string) {
+	testscript.Run(t, testscript.Params{
+		Files: []string{script},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("COORDCTL_ENDPOINTS", endpoint)
+			env.Setenv("ENDPOINT", endpoint)
+			// Under -race every process would otherwise wait a second at its end.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  cmdExits,
+			"lines":  cmdLines,
+			"masked": cmdMasked,
+			"save":   cmdSave,
+		},
+	})
+}
+
+// startEtcd runs a real etcd until the test ends, and returns its client URL. Its IDs are the same in every run.
+func startEtcd(t testing.TB) (endpoint string) {
+	t.Helper()
+	const peer = "http://127.0.0.1:1" // nobody else is in its cluster
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	etcd, err := cluster.Start(ctx, cluster.Spec{
+		Program: "../../e2e/peers/bin/etcd", Size: 1, Dir: t.TempDir(),
+		Flags: []string{"--initial-advertise-peer-urls", peer, "--initial-cluster", "n1=" + peer},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(etcd.Kill)
+	return etcd.Endpoints()[0]
 }
 
 // cmdExits runs a command that must end with an exit code: exits CODE COMMAND [ARGUMENT…].
@@ -82,7 +116,7 @@ func cmdLines(ts *testscript.TestScript, neg bool, args []string) {
 	executable := filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], args[1])
 	command := exec.CommandContext(ctx, executable, args[2:]...)
 	command.Dir = ts.MkAbs(".")
-	command.Env = []string{"COORDCTL_ENDPOINTS=" + ts.Getenv("COORDCTL_ENDPOINTS")}
+	command.Env = []string{"COORDCTL_ENDPOINTS=" + ts.Getenv("COORDCTL_ENDPOINTS"), "PATH=" + ts.Getenv("PATH")}
 	var stderr strings.Builder
 	command.Stderr = &stderr
 	output, err := command.StdoutPipe()

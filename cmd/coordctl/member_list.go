@@ -19,7 +19,7 @@ func newMemberListCommand(s *session) *cobra.Command {
 addresses and whether it is a learner.`,
 		Example: `  coordctl member list -w table`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, true)
+			p, err := s.printer(cmd, membersResult{})
 			if err != nil {
 				return err
 			}
@@ -59,16 +59,7 @@ func (r membersResult) simple(t *text) {
 func (r membersResult) fields(t *text) {
 	t.header(r.GetHeader())
 	for _, m := range r.GetMembers() {
-		t.field("ID", t.memberID(m.GetID()))
-		t.quoted("Name", m.GetName())
-		for _, u := range m.GetPeerURLs() {
-			t.quoted("PeerURL", u)
-		}
-		for _, u := range m.GetClientURLs() {
-			t.quoted("ClientURL", u)
-		}
-		t.field("IsLearner", m.GetIsLearner())
-		t.line("")
+		t.member(m)
 	}
 }
 
@@ -87,36 +78,23 @@ func (r membersResult) table(*text) (header []string, rows [][]string) {
 	return []string{"ID", "Status", "Name", "Peer Addrs", "Client Addrs", "Is Learner"}, rows
 }
 
-// value is the response itself, or with hexIDs a copy whose IDs are strings: JSON numbers lose their low digits in
-// readers that keep them as floating point.
 func (r membersResult) value(hexIDs bool) any {
 	if !hexIDs {
 		return r.MemberListResponse
 	}
-	type header struct {
-		ClusterID string `json:"cluster_id"`
-		MemberID  string `json:"member_id"`
-		Revision  int64  `json:"revision,omitempty"`
-		RaftTerm  uint64 `json:"raft_term,omitempty"`
+	return membersJSON(r.GetHeader(), nil, r.GetMembers())
+}
+
+// member writes a member in the fields format.
+func (t *text) member(m *pb.Member) {
+	t.field("ID", t.memberID(m.GetID()))
+	t.quoted("Name", m.GetName())
+	for _, u := range m.GetPeerURLs() {
+		t.quoted("PeerURL", u)
 	}
-	type member struct {
-		ID         string   `json:"ID"`
-		Name       string   `json:"name,omitempty"`
-		PeerURLs   []string `json:"peerURLs,omitempty"`
-		ClientURLs []string `json:"clientURLs,omitempty"`
-		IsLearner  bool     `json:"isLearner,omitempty"`
+	for _, u := range m.GetClientURLs() {
+		t.quoted("ClientURL", u)
 	}
-	h := r.GetHeader()
-	answer := struct {
-		Header  header   `json:"header"`
-		Members []member `json:"members"`
-	}{Header: header{
-		strconv.FormatUint(h.GetClusterId(), 16), strconv.FormatUint(h.GetMemberId(), 16), h.GetRevision(), h.GetRaftTerm(),
-	}}
-	for _, m := range r.GetMembers() {
-		answer.Members = append(answer.Members, member{
-			strconv.FormatUint(m.GetID(), 16), m.GetName(), m.GetPeerURLs(), m.GetClientURLs(), m.GetIsLearner(),
-		})
-	}
-	return answer
+	t.field("IsLearner", m.GetIsLearner())
+	t.line("")
 }

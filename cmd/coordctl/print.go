@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // A result is a server's answer in the forms a printer needs.
@@ -30,6 +32,22 @@ type tabular interface {
 	table(t *text) (header []string, rows [][]string)
 }
 
+// A message result names the answer that --write-out protobuf writes where value is not that answer itself.
+type message interface {
+	result
+	message() proto.Message
+}
+
+// A sentence is the result of a command that etcdctl answers with a line of text whatever the format. It has no table
+// and perhaps no message: then it is that line.
+type sentence interface {
+	result
+	isSentence()
+}
+
+// formats lists what --write-out takes.
+var formats = []string{"fields", "json", "protobuf", "simple", "table"}
+
 // printer writes results to a command's output in the format the user asked for.
 type printer struct {
 	out       io.Writer
@@ -38,16 +56,43 @@ type printer struct {
 	valueOnly bool
 }
 
-// printer returns an error if the format is unknown or if it is a table and the command has none: before the command
-// does anything, because a change that was made but reported as an error invites a repetition.
-func (s *session) printer(cmd *cobra.Command, tables bool) (*printer, error) {
-	switch {
-	case s.format == "simple", s.format == "fields", s.format == "json", s.format == "table" && tables:
-		return &printer{out: cmd.OutOrStdout(), format: s.format, hex: s.hex}, nil
-	case s.format == "table":
-		return nil, withCode(exitBadFeature, fmt.Errorf("table not supported as output format of %q; use simple, json or fields", cmd.CommandPath()))
+// printer returns an error if the format is unknown or if results like r, which may be a zero value, do not have it:
+// before the command does anything, because a change that was made but reported as an error invites a repetition.
+func (s *session) printer(cmd *cobra.Command, r result) (*printer, error) {
+	if err := s.checkFormat(); err != nil {
+		return nil, err
 	}
-	return nil, withCode(exitBadFeature, fmt.Errorf("unsupported output format %q; use simple, json, table or fields", s.format))
+	p := &printer{out: cmd.OutOrStdout(), format: s.format, hex: s.hex}
+	_, isTable := r.(tabular)
+	if p.format == "table" && !isTable || p.format == "protobuf" && !isMessage(r) {
+		if _, ok := r.(sentence); !ok {
+			return nil, withCode(exitBadFeature, fmt.Errorf("%s not supported as output format of %q", p.format, cmd.CommandPath()))
+		}
+		p.format = "simple"
+	}
+	return p, nil
+}
+
+func (s *session) checkFormat() error {
+	if !slices.Contains(formats, s.format) {
+		return withCode(exitBadFeature, fmt.Errorf("unsupported output format %q; use %s", s.format, strings.Join(formats, ", ")))
+	}
+	return nil
+}
+
+func isMessage(r result) bool {
+	if _, ok := r.(message); ok {
+		return true
+	}
+	_, ok := r.value(false).(proto.Message)
+	return ok
+}
+
+func messageOf(r result) proto.Message {
+	if m, ok := r.(message); ok {
+		return m.message()
+	}
+	return r.value(false).(proto.Message)
 }
 
 // print writes one result, in one Write.
@@ -64,6 +109,12 @@ func (p *printer) print(r result) error {
 			return fmt.Errorf("encode the answer as JSON: %w", err)
 		}
 		t.line(string(encoded))
+	case "protobuf":
+		encoded, err := proto.Marshal(messageOf(r))
+		if err != nil {
+			return fmt.Errorf("encode the answer as protobuf: %w", err)
+		}
+		t.Write(encoded) // and nothing after it: a reader takes all there is
 	case "table":
 		header, rows := r.(tabular).table(t)
 		if err := t.grid(header, rows); err != nil {
@@ -128,6 +179,15 @@ func (t *text) field(name string, value any) {
 
 func (t *text) quoted(name string, value string) {
 	t.field(name, strconv.Quote(value))
+}
+
+// names writes one field with a list of names.
+func (t *text) names(name string, list []string) {
+	fmt.Fprintf(t, "%q :", name)
+	for _, n := range list {
+		fmt.Fprintf(t, " %q", n)
+	}
+	t.line("")
 }
 
 // memberID formats a member's or cluster's ID for the fields format.

@@ -81,7 +81,7 @@ A key or value that begins with '-' comes after '--', or it would be read as a f
   coordctl put offset -- -5
   coordctl put --lease 694d7c1cbd2c8a0a /services/web/1 10.0.0.7:8080`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, false)
+			p, err := s.printer(cmd, putResult{})
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,9 @@ import (
 const (
 	groupKV      = "kv"
 	groupCluster = "cluster"
+	groupCoord   = "coordination"
+	groupAuth    = "auth"
+	groupOther   = "other"
 )
 
 func newRootCommand() *cobra.Command {
@@ -27,30 +30,42 @@ or ETCDCTL_DIAL_TIMEOUT. The flag wins over COORDCTL_*, which wins over ETCDCTL_
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return s.readEnvironment(cmd, os.Environ())
+			return s.prepare(cmd, os.Environ())
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{command: cmd.CommandPath(), err: err}
 	})
 	s.bind(root.PersistentFlags())
-	root.AddGroup(
-		&cobra.Group{ID: groupKV, Title: "Keys and leases:"},
-		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
-	)
-	for _, c := range []*cobra.Command{
+	completeFlag(root, "write-out", formats...)
+	addGroup(root, groupKV, "Keys and leases:",
 		newGetCommand(s), newPutCommand(s), newDelCommand(s), newTxnCommand(s),
-		newWatchCommand(s), newLeaseCommand(s), newCompactionCommand(s),
-	} {
-		c.GroupID = groupKV
-		root.AddCommand(c)
-	}
-	for _, c := range []*cobra.Command{newEndpointCommand(s), newMemberCommand(s), newSnapshotCommand(s), newDebugCommand(s)} {
-		c.GroupID = groupCluster
-		root.AddCommand(c)
-	}
-	root.AddCommand(newVersionCommand(s))
+		newWatchCommand(s), newLeaseCommand(s), newCompactionCommand(s))
+	addGroup(root, groupCluster, "Cluster:",
+		newEndpointCommand(s), newMemberCommand(s), newMoveLeaderCommand(s), newAlarmCommand(s),
+		newDefragCommand(s), newDowngradeCommand(s), newSnapshotCommand(s), newDebugCommand(s))
+	addGroup(root, groupCoord, "Coordination:", newLockCommand(s), newElectCommand(s))
+	addGroup(root, groupAuth, "Users and roles:", newAuthCommand(s), newUserCommand(s), newRoleCommand(s))
+	addGroup(root, groupOther, "Other:",
+		newMakeMirrorCommand(s), newCheckCommand(s), newOptionsCommand(), newCompletionCommand(), newVersionCommand(s))
+	root.SetHelpCommandGroupID(groupOther)
 	return root
+}
+
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+		root.AddCommand(c)
+	}
+}
+
+// completeFlag lists the values of a flag for the shell's completion.
+func completeFlag(cmd *cobra.Command, flag string, values ...string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(fmt.Sprintf("coordctl: completion of --%s: %v", flag, err))
+	}
 }
 
 // parent turns c into a command that only holds others: alone it prints its help, and an unknown name is an error.

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,8 +27,13 @@ type session struct {
 	user           string
 	password       string
 	token          string
+	discovery      discovery
 	format         string
 	hex            bool
+	debug          bool
+
+	// auth is what the user is logged in with, asked for once.
+	auth func() (*clientv3.AuthConfig, error)
 }
 
 func (s *session) bind(fs *pflag.FlagSet) {
@@ -44,13 +50,38 @@ func (s *session) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.secure.Cert, "cert", "", "file with the client's TLS certificate")
 	fs.StringVar(&s.secure.Key, "key", "", "file with the key of the client's TLS certificate")
 	fs.StringVar(&s.secure.Cacert, "cacert", "", "file with the authorities that sign the servers' certificates")
-	fs.StringVar(&s.user, "user", "", "user to log in as, NAME:PASSWORD, or NAME with --password")
+	fs.StringVar(&s.user, "user", "", "user to log in as, NAME:PASSWORD, or NAME with --password; asks for a password that is not given")
 	fs.StringVar(&s.password, "password", "", "password of --user")
 	fs.StringVar(&s.token, "auth-jwt-token", "", "token to present instead of a user and password")
 
-	fs.StringVarP(&s.format, "write-out", "w", "simple", "output format: fields, json, simple or table")
+	fs.StringVarP(&s.discovery.domain, "discovery-srv", "d", "", "domain whose DNS SRV records name the cluster's members, instead of --endpoints")
+	fs.StringVar(&s.discovery.serviceName, "discovery-srv-name", "", "suffix of the service in the SRV records: NAME for _etcd-client-NAME._tcp")
+	fs.BoolVar(&s.discovery.insecure, "insecure-discovery", true, "accept SRV records of members without TLS; false also checks that certificates are for the domain")
+
+	fs.StringVarP(&s.format, "write-out", "w", "simple", "output format: fields, json, protobuf, simple or table")
 	fs.BoolVar(&s.hex, "hex", false, "print keys and values (simple, table) and IDs (fields, json member list) in hexadecimal")
+	fs.BoolVar(&s.debug, "debug", false, "tell on standard error which flags are in force and what the connections do")
 }
+
+// prepare completes the session from the environment before a command runs.
+func (s *session) prepare(cmd *cobra.Command, environ []string) error {
+	if err := s.readEnvironment(cmd, environ); err != nil {
+		return err
+	}
+	if s.debug {
+		showDebug(cmd.ErrOrStderr(), cmd.Root().PersistentFlags())
+	}
+	s.auth = sync.OnceValues(func() (*clientv3.AuthConfig, error) { return s.credentials(cmd, "Password: ") })
+	if s.discovery.domain == "" || cmd.Annotations[offline] != "" {
+		return nil
+	}
+	endpoints, err := s.discovery.endpoints(cmd.ErrOrStderr())
+	s.endpoints, s.secure.ServerName = endpoints, s.discovery.serverName()
+	return err
+}
+
+// offline is the annotation of commands that talk to no server.
+const offline = "offline"
 
 // readEnvironment sets the global flags that the command line left alone from environ, a list of NAME=value. A
 // variable that names no flag is worth a warning: whoever set it expects it to do something.
@@ -63,6 +94,9 @@ func (s *session) readEnvironment(cmd *cobra.Command, environ []string) error {
 			name, value, _ := strings.Cut(variable, "=")
 			suffix, ok := strings.CutPrefix(name, prefix)
 			if !ok || value == "" || name == "ETCDCTL_API" { // once chose between etcd's API versions
+				continue
+			}
+			if cmd.Name() == "watch" && (suffix == watchKeyVariable || suffix == watchRangeEndVariable) {
 				continue
 			}
 			flag := flags.Lookup(strings.ReplaceAll(strings.ToLower(suffix), "_", "-"))
@@ -96,23 +130,27 @@ func (s *session) client(endpoints ...string) (*clientv3.Client, error) {
 	spec := s.spec
 	spec.Endpoints = endpoints
 	spec.Secure = &s.secure
-	auth, err := s.credentials()
+	auth, err := s.auth()
 	if err != nil {
 		return nil, err
 	}
 	spec.Auth = auth
 	// The client logs retries that the returned error tells about anyway.
-	quiet := zap.NewNop()
-	cfg, err := clientv3.NewClientConfig(&spec, quiet)
+	log := zap.NewNop()
+	if s.debug {
+		log = debugLogger()
+	}
+	cfg, err := clientv3.NewClientConfig(&spec, log)
 	if err != nil {
 		return nil, badArguments("TLS: %w", err)
 	}
-	cfg.Logger = quiet
+	cfg.Logger = log
 	c, err := clientv3.New(*cfg)
 	return c, withCode(exitBadConnection, err)
 }
 
-func (s *session) credentials() (*clientv3.AuthConfig, error) {
+// credentials is what the user is known by; prompt asks for a password that no flag gives.
+func (s *session) credentials(cmd *cobra.Command, prompt string) (*clientv3.AuthConfig, error) {
 	if s.token != "" {
 		if s.user != "" || s.password != "" {
 			return nil, badArguments("--auth-jwt-token excludes --user and --password")
@@ -130,7 +168,10 @@ func (s *session) credentials() (*clientv3.AuthConfig, error) {
 	}
 	name, password, ok := strings.Cut(s.user, ":")
 	if !ok {
-		return nil, badArguments("no password for user %q: pass --user %s:PASSWORD, --password or COORDCTL_PASSWORD", name, name)
+		var err error
+		if password, err = askPassword(cmd, prompt); err != nil {
+			return nil, badArguments("no password for user %q (%w): pass --user %s:PASSWORD, --password or COORDCTL_PASSWORD", name, err, name)
+		}
 	}
 	return &clientv3.AuthConfig{Username: name, Password: password}, nil
 }

@@ -14,8 +14,9 @@ func newSnapshotRestoreCommand() *cobra.Command {
 		mapBytes      uint64
 	)
 	cmd := &cobra.Command{
-		Use:   "restore <filename> --data-dir DIR",
-		Short: "Make a data directory of a backup",
+		Annotations: map[string]string{offline: "yes"},
+		Use:         "restore <filename> --data-dir DIR",
+		Short:       "Make a data directory of a backup",
 		Long: `Make the data directory of one member of a new cluster from a backup of coordd or of etcd 3.5 to 3.7.
 
 Keys with their history, leases, users, roles and alarms are those of the backup; the members and the cluster's ID

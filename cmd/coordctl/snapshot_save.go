@@ -63,7 +63,7 @@ func (s *session) saveSnapshot(cmd *cobra.Command, path string) (version string,
 	if err != nil {
 		return "", err
 	}
-	version, err = receiveSnapshot(ctx, c, file, newProgress(cmd.ErrOrStderr()))
+	version, err = receiveSnapshot(ctx, c, file, newTransfer(cmd.ErrOrStderr()))
 	err = errors.Join(err, file.Close())
 	if err == nil {
 		err = restore.CheckSum(partial)
@@ -79,7 +79,7 @@ func (s *session) saveSnapshot(cmd *cobra.Command, path string) (version string,
 
 // receiveSnapshot writes a snapshot to file, durably. The stream is read below the client's Snapshot, which does not
 // say how much is to come.
-func receiveSnapshot(ctx context.Context, c *clientv3.Client, file *os.File, bar *progress) (version string, err error) {
+func receiveSnapshot(ctx context.Context, c *clientv3.Client, file *os.File, bar *transfer) (version string, err error) {
 	stream, err := pb.NewMaintenanceClient(c.ActiveConnection()).Snapshot(ctx, &pb.SnapshotRequest{})
 	if err != nil {
 		return "", clientv3.ContextError(ctx, err)
@@ -111,24 +111,22 @@ func syncDir(name string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// progress is a line on a terminal that says how far a transfer has come; nothing elsewhere.
-type progress struct {
+// transfer is a line on a terminal that says how far a transfer has come; nothing elsewhere.
+type transfer struct {
 	out     io.Writer // nil where there is no terminal
 	done    int64     // bytes
 	percent int64
 }
 
-func newProgress(out io.Writer) *progress {
-	p := &progress{percent: -1}
-	if file, ok := out.(*os.File); ok {
-		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			p.out = out
-		}
+func newTransfer(out io.Writer) *transfer {
+	p := &transfer{percent: -1}
+	if file, ok := out.(*os.File); ok && isTerminal(file) {
+		p.out = out
 	}
 	return p
 }
 
-func (p *progress) add(n, remaining int64) {
+func (p *transfer) add(n, remaining int64) {
 	p.done += n
 	total := p.done + max(remaining, 0)
 	if percent := 100 * p.done / max(total, 1); p.out != nil && percent != p.percent {
@@ -137,7 +135,7 @@ func (p *progress) add(n, remaining int64) {
 	}
 }
 
-func (p *progress) end() {
+func (p *transfer) end() {
 	if p.out != nil && p.done > 0 {
 		fmt.Fprintln(p.out)
 	}

@@ -10,14 +10,15 @@ import (
 
 func newSnapshotStatusCommand(s *session) *cobra.Command {
 	return &cobra.Command{
-		Use:   "status <filename>",
-		Short: "Show what a backup holds",
+		Annotations: map[string]string{offline: "yes"},
+		Use:         "status <filename>",
+		Short:       "Show what a backup holds",
 		Long: `Show what a backup holds, after checking its checksum and its structure: hash of the whole file's content,
 revision, number of keys, size without the checksum, and the etcd release whose layout it says it has (nothing before
 3.6). The file may also be the store of a member that does not run, member/snap/db in its data directory.`,
 		Example: `  coordctl snapshot status backup.db -w table`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, true)
+			p, err := s.printer(cmd, snapshotResult{})
 			if err != nil {
 				return err
 			}

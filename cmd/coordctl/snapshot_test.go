@@ -18,7 +18,7 @@ import (
 )
 
 // coordctl runs one command line in this process.
-func coordctl(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func inProcess(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = run(t.Context(), args, strings.NewReader(""), &out, &errs)
@@ -94,7 +94,7 @@ func TestSnapshotSave(t *testing.T) {
 	data := backup(t)
 	endpoint := (&snapshotServer{data: data}).start(t)
 	path := filepath.Join(t.TempDir(), "saved.db")
-	code, out, errs := coordctl(t, "--endpoints", endpoint, "snapshot", "save", path)
+	code, out, errs := inProcess(t, "--endpoints", endpoint, "snapshot", "save", path)
 	if want := "Snapshot saved at " + path + "\nServer version 3.7.0\n"; code != 0 || out != want {
 		t.Errorf("exit code %d, output %q, want %q; %s", code, out, want, errs)
 	}
@@ -130,7 +130,7 @@ func TestSnapshotSaveFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			args := append([]string{"--endpoints", tc.server.start(t), "snapshot", "save", path}, tc.args...)
-			code, _, errs := coordctl(t, args...)
+			code, _, errs := inProcess(t, args...)
 			if code != tc.code || !strings.Contains(errs, tc.says) {
 				t.Errorf("exit code %d, %s; want %d and %q", code, errs, tc.code, tc.says)
 			}
@@ -152,11 +152,11 @@ func TestSnapshotStatus(t *testing.T) {
 		"json":   `{"hash":1497693914,"revision":50,"totalKey":14,"totalSize":24576,"version":"3.7.0"}` + "\n",
 		"fields": "\"Hash\" : 1497693914\n\"Revision\" : 50\n\"Keys\" : 14\n\"Size\" : 24576\n\"Version\" : 3.7.0\n",
 	} {
-		if code, out, errs := coordctl(t, "snapshot", "status", path, "-w", format); code != 0 || out != want {
+		if code, out, errs := inProcess(t, "snapshot", "status", path, "-w", format); code != 0 || out != want {
 			t.Errorf("%s: exit code %d, output %q, want %q; %s", format, code, out, want, errs)
 		}
 	}
-	if code, out, _ := coordctl(t, "snapshot", "status", path, "-w", "table"); code != 0 || !strings.Contains(out, "TOTAL KEYS") {
+	if code, out, _ := inProcess(t, "snapshot", "status", path, "-w", "table"); code != 0 || !strings.Contains(out, "TOTAL KEYS") {
 		t.Errorf("table: exit code %d, output\n%s", code, out)
 	}
 }
@@ -171,19 +171,19 @@ func TestSnapshotRestore(t *testing.T) {
 		{"snapshot", "save"},
 		{"snapshot", "status", path, "other"},
 	} {
-		if code, _, errs := coordctl(t, args...); code != exitBadArguments {
+		if code, _, errs := inProcess(t, args...); code != exitBadArguments {
 			t.Errorf("%q: exit code %d, %s", args, code, errs)
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "data")
 	args := []string{"snapshot", "restore", path, "--data-dir", dir, "--name", "a", "--bump-revision", "10", "--mark-compacted"}
-	if code, out, errs := coordctl(t, args...); code != 0 || out != "" || !strings.Contains(errs, dir) {
+	if code, out, errs := inProcess(t, args...); code != 0 || out != "" || !strings.Contains(errs, dir) {
 		t.Fatalf("exit code %d, output %q, %s", code, out, errs)
 	}
-	if code, _, errs := coordctl(t, args...); code != exitError || !strings.Contains(errs, "not empty") {
+	if code, _, errs := inProcess(t, args...); code != exitError || !strings.Contains(errs, "not empty") {
 		t.Errorf("into a directory that is not empty: exit code %d, %s", code, errs)
 	}
-	if code, out, errs := coordctl(t, "debug", "hash", "--data-dir", dir); code != 0 || !strings.HasSuffix(out, ", 60, 60\n") {
+	if code, out, errs := inProcess(t, "debug", "hash", "--data-dir", dir); code != 0 || !strings.HasSuffix(out, ", 60, 60\n") {
 		t.Errorf("exit code %d, hash %q, %s", code, out, errs)
 	}
 }
@@ -197,12 +197,12 @@ func TestDebugHash(t *testing.T) {
 	}
 	rev := 30
 	for line := range strings.Lines(string(want)) {
-		if code, out, errs := coordctl(t, "debug", "hash", path, "--rev", strconv.Itoa(rev), "-w", "json"); code != 0 || out != line {
+		if code, out, errs := inProcess(t, "debug", "hash", path, "--rev", strconv.Itoa(rev), "-w", "json"); code != 0 || out != line {
 			t.Errorf("revision %d: exit code %d, %s, want %s; %s", rev, code, out, line, errs)
 		}
 		rev++
 	}
-	if code, _, errs := coordctl(t, "debug", "hash", path, "--rev", "29"); code != exitError || !strings.Contains(errs, "compacted") {
+	if code, _, errs := inProcess(t, "debug", "hash", path, "--rev", "29"); code != exitError || !strings.Contains(errs, "compacted") {
 		t.Errorf("a compacted revision: exit code %d, %s", code, errs)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 func newTxnCommand(s *session) *cobra.Command {
@@ -37,7 +38,7 @@ A word with spaces stands in quotes: "…" with Go's escapes, or '…' as it is.
 			if len(args) > 0 {
 				return badArguments("txn takes no arguments; the transaction comes from standard input")
 			}
-			p, err := s.printer(cmd, false)
+			p, err := s.printer(cmd, txnResult{})
 			if err != nil {
 				return err
 			}
@@ -99,6 +100,8 @@ func (r txnResult) fields(t *text) {
 		op.fields(t)
 	}
 }
+
+func (r txnResult) message() proto.Message { return r.TxnResponse }
 
 func (r txnResult) value(hexIDs bool) any {
 	type response struct {

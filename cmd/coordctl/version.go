@@ -9,11 +9,12 @@ import (
 
 func newVersionCommand(s *session) *cobra.Command {
 	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version of coordctl and of the API it speaks",
-		Example: `  coordctl version`,
+		Use:         "version",
+		Short:       "Print the version of coordctl and of the API it speaks",
+		Example:     `  coordctl version`,
+		Annotations: map[string]string{offline: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := s.printer(cmd, false)
+			p, err := s.printer(cmd, versionResult{})
 			if err != nil {
 				return err
 			}
@@ -41,3 +42,4 @@ func (r versionResult) fields(t *text) {
 }
 
 func (r versionResult) value(bool) any { return r }
+func (versionResult) isSentence()      {}
