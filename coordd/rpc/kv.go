@@ -158,8 +158,7 @@ const firstChunkKeys = 10
 
 func (s *kvServer) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
 	switch {
-	case r.GetSortOrder() != pb.RangeRequest_NONE && (r.GetSortOrder() != pb.RangeRequest_ASCEND || r.GetSortTarget() != pb.RangeRequest_KEY),
-		r.GetSortTarget() != pb.RangeRequest_KEY:
+	case r.GetSortOrder() != pb.RangeRequest_NONE && (r.GetSortOrder() != pb.RangeRequest_ASCEND || r.GetSortTarget() != pb.RangeRequest_KEY):
 		return status.Error(codes.Unimplemented, "RangeStream does not support custom sort orders")
 	case r.GetMinModRevision() != 0, r.GetMaxModRevision() != 0, r.GetMinCreateRevision() != 0, r.GetMaxCreateRevision() != 0:
 		return status.Error(codes.Unimplemented, "RangeStream does not support revision filters")
@@ -178,6 +177,7 @@ func (s *kvServer) sendChunks(r *pb.RangeRequest, stream pb.KV_RangeStreamServer
 		left = math.MaxInt64
 	}
 	chunk := proto.CloneOf(r)
+	chunk.SortTarget = pb.RangeRequest_KEY // the order is none: chunks follow each other by key
 	keys := int64(firstChunkKeys)
 	var header *pb.ResponseHeader
 	var count int64

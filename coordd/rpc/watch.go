@@ -212,7 +212,7 @@ func (ws *watchStream) cancelCompacted(w *watcher) error {
 	compacted := w.cursor.CompactRevision()
 	ws.remove(w)
 	return ws.send(&pb.WatchResponse{
-		Header:          ws.header(ws.Store.Revision()),
+		Header:          ws.header(0), // as in etcd, without a revision
 		WatchId:         w.id,
 		Canceled:        true,
 		CompactRevision: compacted,
