@@ -1,6 +1,6 @@
 # Every target needs Go, git and make alone, but where it says otherwise.
 .DEFAULT_GOAL := help
-.PHONY: help build peers demo test race fuzz lint gen bench clean
+.PHONY: help build peers clients demo test race fuzz lint gen bench clean
 
 GO       ?= go
 FUZZTIME ?= 20s
@@ -17,10 +17,14 @@ peers: ## the real etcd, etcdctl and etcdutl that tests and benchmarks compare w
 	cd e2e/peers && CGO_ENABLED=0 $(GO) build -trimpath -o bin/etcd go.etcd.io/etcd/server/v3
 	cd e2e/peers && CGO_ENABLED=0 $(GO) build -trimpath -o bin/ go.etcd.io/etcd/etcdctl/v3 go.etcd.io/etcd/etcdutl/v3
 
+clients: ## the clients in other languages that tests run: npm's etcd3 (needs npm) and Debian's python3-etcd3
+	cd e2e/clients/node && npm ci --ignore-scripts --loglevel=error
+	/usr/bin/python3 -c 'import etcd3' || { echo 'install it: apt-get install python3-etcd3'; exit 1; }
+
 demo: build ## six machines reboot one at a time while a member is killed; under a minute
 	$(GO) run ./e2e/demo
 
-test: build peers ## all tests; a few minutes on two cores
+test: build peers clients ## all tests; a few minutes on two cores
 	$(GO) test -count=1 -timeout 15m ./...
 
 race: build peers ## the packages' tests under the race detector (needs a C compiler)
@@ -46,4 +50,4 @@ bench: build peers ## coordd and etcd side by side: puts, ranges, lock handoff
 	$(GO) run ./e2e/bench
 
 clean: ## removes what build and peers made
-	rm -rf bin e2e/peers/bin
+	rm -rf bin e2e/peers/bin e2e/clients/node/node_modules
