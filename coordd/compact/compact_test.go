@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,12 +106,15 @@ func TestCompactionByRevision(t *testing.T) {
 
 // member is a node whose proposals are remembered.
 type member struct {
+	mu       sync.Mutex
 	leads    bool
 	err      error
 	proposed []int64
 }
 
 func (m *member) Status() raftnode.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.leads {
 		return raftnode.Status{ID: 1, Leader: 1}
 	}
@@ -118,8 +122,23 @@ func (m *member) Status() raftnode.Status {
 }
 
 func (m *member) Propose(_ context.Context, req proto.Message) (proto.Message, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.proposed = append(m.proposed, req.(*pb.CompactionRequest).Revision)
 	return &pb.CompactionResponse{}, m.err
+}
+
+// set says what becomes of proposals from now on.
+func (m *member) set(leads bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.leads, m.err = leads, err
+}
+
+func (m *member) compactedAt() []int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.proposed)
 }
 
 // TestOnlyTheLeaderCompacts: a follower looks on, a new leader compacts at once,
@@ -139,18 +158,21 @@ func TestOnlyTheLeaderCompacts(t *testing.T) {
 		defer cancel()
 		go d.Run(ctx)
 		time.Sleep(205 * time.Second)
-		if len(m.proposed) != 0 {
-			t.Fatalf("a follower compacted at %v", m.proposed)
+		synctest.Wait()
+		if len(m.compactedAt()) != 0 {
+			t.Fatalf("a follower compacted at %v", m.compactedAt())
 		}
-		m.leads, m.err = true, errors.New("no")
+		m.set(true, errors.New("no"))
 		time.Sleep(20 * time.Second)
-		if !slices.Equal(m.proposed, []int64{111, 121}) {
-			t.Fatalf("a new leader compacted at %v", m.proposed)
+		synctest.Wait()
+		if !slices.Equal(m.compactedAt(), []int64{111, 121}) {
+			t.Fatalf("a new leader compacted at %v", m.compactedAt())
 		}
-		m.err = kvcore.ErrCompacted
+		m.set(true, kvcore.ErrCompacted)
 		time.Sleep(90 * time.Second)
-		if !slices.Equal(m.proposed, []int64{111, 121, 131}) {
-			t.Fatalf("then it compacted at %v", m.proposed)
+		synctest.Wait()
+		if !slices.Equal(m.compactedAt(), []int64{111, 121, 131}) {
+			t.Fatalf("then it compacted at %v", m.compactedAt())
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,12 +23,16 @@ import (
 // cluster is the leader, 1, and followers that answer as a test says.
 type cluster struct {
 	*kvcore.Store
+
+	mu       sync.Mutex
 	follower bool
 	answers  map[uint64]func(own kvcore.Hash) (kvcore.Hash, error)
 	asked    int
 }
 
 func (c *cluster) Status() raftnode.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.follower {
 		return raftnode.Status{ID: 1, Leader: 2}
 	}
@@ -43,12 +48,21 @@ func (c *cluster) Propose(_ context.Context, req proto.Message) (proto.Message, 
 }
 
 func (c *cluster) HashOf(_ context.Context, member uint64, revision int64) (kvcore.Hash, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.asked++
 	own, err := c.HashKV(revision)
 	if err != nil {
 		return own, err
 	}
 	return c.answers[member](own)
+}
+
+// change changes what the test has set.
+func (c *cluster) change(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
 }
 
 func (c *cluster) corrupt() (members []uint64) {
@@ -143,10 +157,13 @@ func TestWhenMembersAreCompared(t *testing.T) {
 		expect := func(when string, asked int) {
 			t.Helper()
 			time.Sleep(10*time.Minute + time.Second)
-			if c.asked != asked {
-				t.Errorf("%s: %d questions, want %d", when, c.asked, asked)
-			}
-			c.asked = 0
+			synctest.Wait()
+			c.change(func() {
+				if c.asked != asked {
+					t.Errorf("%s: %d questions, want %d", when, c.asked, asked)
+				}
+				c.asked = 0
+			})
 		}
 		compact := func(revision int64) {
 			if _, err := c.Propose(ctx, &pb.CompactionRequest{Revision: revision}); err != nil {
@@ -156,12 +173,12 @@ func TestWhenMembersAreCompared(t *testing.T) {
 		expect("before a compaction", 0)
 		compact(5)
 		expect("after a compaction", 2)
-		c.answers[3] = silent
+		c.change(func() { c.answers[3] = silent })
 		compact(6)
 		expect("while a member is silent", 20)
-		c.answers[3] = same
+		c.change(func() { c.answers[3] = same })
 		expect("once it answers", 2)
-		c.follower = true
+		c.change(func() { c.follower = true })
 		compact(7)
 		expect("on a follower", 0)
 	})
@@ -172,6 +189,7 @@ func TestWhenMembersAreCompared(t *testing.T) {
 		defer cancel()
 		go d.Run(ctx)
 		time.Sleep(3*time.Hour + time.Second)
+		synctest.Wait()
 		if got := c.corrupt(); c.asked != 6 || !slices.Equal(got, []uint64{3}) {
 			t.Errorf("%d questions, in the wrong: %v", c.asked, got)
 		}

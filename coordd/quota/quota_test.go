@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,12 +19,12 @@ import (
 // alone is a cluster of one member: a proposal is applied at once.
 type alone struct {
 	*kvcore.Store
-	alarms int // proposed
+	alarms atomic.Int64 // proposed
 }
 
 func (a *alone) Propose(_ context.Context, req proto.Message) (proto.Message, error) {
 	if _, ok := req.(*pb.AlarmRequest); ok {
-		a.alarms++
+		a.alarms.Add(1)
 	}
 	index, _ := a.Applied()
 	r := a.Apply(index+1, 1, []proto.Message{req})[0]
@@ -75,8 +76,8 @@ func TestQuotaRefusesWhatTakesSpace(t *testing.T) {
 	if err := q.Check(t.Context(), &pb.LeaseGrantRequest{ID: 1, TTL: 5}); err == nil && !q.allows(100) {
 		t.Error("a lease was granted beyond the quota")
 	}
-	if node.alarms != 1 {
-		t.Errorf("the alarm was proposed %d times", node.alarms)
+	if n := node.alarms.Load(); n != 1 {
+		t.Errorf("the alarm was proposed %d times", n)
 	}
 }
 
@@ -96,7 +97,8 @@ func TestWritesOfOthersRaiseTheAlarm(t *testing.T) {
 		defer cancel()
 		go q.Run(ctx)
 		time.Sleep(2 * checkInterval)
-		if node.alarms != 0 {
+		synctest.Wait()
+		if node.alarms.Load() != 0 {
 			t.Fatal("an alarm of an empty store")
 		}
 		if _, err := node.Propose(ctx, &pb.PutRequest{Key: []byte("a"), Value: make([]byte, 20<<10)}); err != nil {
@@ -104,6 +106,7 @@ func TestWritesOfOthersRaiseTheAlarm(t *testing.T) {
 		}
 		for range 2 {
 			time.Sleep(2 * checkInterval)
+			synctest.Wait()
 			if len(q.Store.Alarms()) != 1 {
 				t.Fatalf("alarms: %v", q.Store.Alarms())
 			}
