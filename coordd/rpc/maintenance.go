@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/coordd/coordd/kvcore"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -102,6 +103,8 @@ func (s *maintenanceServer) listAlarms(ctx context.Context, kind pb.AlarmType) (
 
 // Defragment returns once this member's store takes no more than it needs.
 func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	ctx, cancel := s.outlastDeadline(ctx)
+	defer cancel()
 	if err := s.awaitCompaction(ctx, s.Store.CompactRevision()); err != nil {
 		return nil, err
 	}
@@ -115,6 +118,28 @@ func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequ
 	after, _ := s.Store.Size()
 	s.Logger.Info("defragmented the store", "bytes", after, "bytes_before", before, "took", s.Now().Sub(began))
 	return &pb.DefragmentResponse{Header: s.header(s.Store.Revision())}, nil
+}
+
+// deadlineSlack is how much earlier a caller may go away than his deadline is
+// here, and still count as one who ran out of time.
+const deadlineSlack = 100 * time.Millisecond
+
+// outlastDeadline returns a context that ends with the server, or when the caller
+// goes away, but not because he ran out of time: as in etcd, what was begun is
+// finished though etcdctl, unless told otherwise, waits no more than 5 seconds.
+func (s *Server) outlastDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	outlasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stopWithServer := context.AfterFunc(s.stopping, cancel)
+	stopWithCaller := context.AfterFunc(ctx, func() {
+		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > deadlineSlack {
+			cancel()
+		}
+	})
+	return outlasting, func() {
+		stopWithCaller()
+		stopWithServer()
+		cancel()
+	}
 }
 
 // logProgress returns a function that logs each tenth of the way.

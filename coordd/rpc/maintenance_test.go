@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/coordd/coordd/coordd/quota"
 	"github.com/coordd/coordd/kvcore"
@@ -140,6 +141,56 @@ func TestQuotaIsChecked(t *testing.T) {
 	}
 	r.alarm(t, pb.AlarmRequest_DEACTIVATE, testMember, pb.AlarmType_NOSPACE)
 	r.put(t, "a", "b")
+}
+
+// TestDefragmentationOutlastsDeadline: a caller who runs out of time does not end
+// it, one who goes away and a server that stops do.
+func TestDefragmentationOutlastsDeadline(t *testing.T) {
+	started, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	r := newRig(t, func(cfg *Config) {
+		cfg.Defragment = func(ctx context.Context, _ func(done, total int64)) error {
+			started <- struct{}{}
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+			ended <- ctx.Err()
+			return ctx.Err()
+		}
+	})
+	client := pb.NewMaintenanceClient(r.conn)
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	answered := make(chan error, 1)
+	defragment := func(ctx context.Context) {
+		_, err := client.Defragment(ctx, &pb.DefragmentRequest{})
+		answered <- err
+	}
+	go defragment(short)
+	<-started
+	if err := <-answered; status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("out of time: %v", err)
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Errorf("out of time, it ended with %v", err)
+	}
+	release = make(chan struct{})
+	away, leave := context.WithCancel(t.Context())
+	go defragment(away)
+	<-started
+	leave()
+	<-answered
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("with nobody there, it ended with %v", err)
+	}
+	go defragment(t.Context())
+	<-started
+	go r.server.Stop(time.Minute)
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("with the server, it ended with %v", err)
+	}
+	<-answered
 }
 
 // snapshot reads a whole snapshot: the file, and its checksum.
