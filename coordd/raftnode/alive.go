@@ -9,11 +9,17 @@ import (
 )
 
 // Alive returns once the loop has turned, the log writer has finished all that
-// it was given before, with its sync, and the loop has heard of it. It says
+// it was given before, with its sync, and the loop has heard of it. While it waits
+// for a received snapshot to be installed, which takes as long as the store is
+// large, the loop's turn is enough. It says
 // nothing of other members. It fails when ctx ends first, or with [ErrStopped].
 func (n *Node) Alive(ctx context.Context) error {
 	done := make(chan struct{})
 	n.do(func() {
+		if n.applied.Load() < n.installing {
+			close(done)
+			return
+		}
 		n.probes = append(n.probes, done)
 		n.appends.put(n.probe())
 	})

@@ -50,6 +50,28 @@ func TestAliveAsLongAsWritesComplete(t *testing.T) {
 	}
 }
 
+// A store may take longer to install than a watchdog waits.
+func TestAliveWhileSnapshotIsInstalled(t *testing.T) {
+	n := newNetwork(t, 3)
+	lagging, goOn := n.installSlowly()
+	defer goOn()
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := lagging.node.Alive(ctx)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	goOn()
+	if err := retry(t, func() error { return lagging.node.ReadIndex(t.Context()) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := lagging.node.Alive(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAliveWithoutAQuorum(t *testing.T) {
 	n := newNetwork(t, 2)
 	for id := range n.members {

@@ -30,6 +30,7 @@ func (n *Node) runCheckpoints() {
 func (n *Node) flush() error {
 	idle := n.cfg.StateMachine.Unflushed() == 0
 	begin := time.Now()
+	n.flushes.begin()
 	index, err := n.cfg.StateMachine.Flush()
 	if err != nil {
 		return err
@@ -38,7 +39,7 @@ func (n *Node) flush() error {
 		n.metrics.flush.Observe(time.Since(begin).Seconds())
 	}
 	poke(n.flushed)
-	n.durable.reached(index)
+	n.flushes.end()
 	if term, err := n.entries.Term(index); err == nil {
 		n.entries.setFlushed(index, term, n.cfg.StateMachine.ConfState())
 	} // else a snapshot was installed meanwhile, and said so itself
@@ -52,19 +53,19 @@ func (n *Node) flush() error {
 	return nil
 }
 
-// Checkpoint returns once everything that this member had applied before the call
-// is in the state machine's backend. It fails with ErrStopped or the context's
-// error.
+// Checkpoint returns once everything that the state machine has come to before the
+// call is in its backend: what this member has applied, and what a compaction has
+// removed. It fails with ErrStopped or the context's error.
 func (n *Node) Checkpoint(ctx context.Context) error {
-	applied := n.applied.Load()
+	want := n.flushes.next()
+	poke(n.checkpoint)
 	for {
-		index, moved := n.durable.now()
-		if index >= applied {
+		done, ended := n.flushes.now()
+		if done >= want {
 			return nil
 		}
-		poke(n.checkpoint)
 		select {
-		case <-moved:
+		case <-ended:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-n.ctx.Done():
@@ -73,28 +74,43 @@ func (n *Node) Checkpoint(ctx context.Context) error {
 	}
 }
 
-// durable is how far the backend has got since this process began.
-type durable struct {
-	mu    sync.Mutex
-	index uint64
-	moved chan struct{} // closed and replaced by reached; nil at first
+// flushes counts them: one holds all that there was when it began.
+type flushes struct {
+	mu          sync.Mutex
+	begun, done uint64
+	ended       chan struct{} // closed and replaced by end; nil while nobody waits
 }
 
-func (d *durable) now() (index uint64, moved <-chan struct{}) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.moved == nil {
-		d.moved = make(chan struct{})
-	}
-	return d.index, d.moved
+// next is the number of the first flush that has not begun.
+func (f *flushes) next() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.begun + 1
 }
 
-func (d *durable) reached(index uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.index = max(d.index, index)
-	if d.moved != nil {
-		close(d.moved)
-		d.moved = nil
+func (f *flushes) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.begun++
+}
+
+// end says that the flush which began last is durable.
+func (f *flushes) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done = f.begun
+	if f.ended != nil {
+		close(f.ended)
+		f.ended = nil
 	}
+}
+
+// now returns the number of the last flush that is durable, and what tells of the next.
+func (f *flushes) now() (done uint64, ended <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended == nil {
+		f.ended = make(chan struct{})
+	}
+	return f.done, f.ended
 }

@@ -29,6 +29,26 @@ func TestCheckpointHoldsWhatWasApplied(t *testing.T) {
 	}
 }
 
+// What a compaction removes comes with no entry.
+func TestCheckpointIsAFlushOfItsOwn(t *testing.T) {
+	n := newNetwork(t, 1)
+	m := n.leader()
+	for range 3 {
+		m.machine.mu.Lock()
+		before := m.machine.flushes
+		m.machine.mu.Unlock()
+		if err := m.node.Checkpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.machine.mu.Lock()
+		after := m.machine.flushes
+		m.machine.mu.Unlock()
+		if after == before {
+			t.Fatal("nothing was flushed since the call, what a compaction has removed may still be there")
+		}
+	}
+}
+
 func TestCheckpointEndsWithTheNode(t *testing.T) {
 	n := newNetwork(t, 1)
 	m := n.leader()

@@ -27,6 +27,7 @@ type machine struct {
 	mu      sync.Mutex
 	now     machineState
 	flushed machineState
+	flushes int
 	history map[uint64]machineState // all that was ever flushed, by index
 }
 
@@ -78,6 +79,7 @@ func (m *machine) Flush() (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.flushed = s
+	m.flushes++
 	m.history[s.index] = s
 	return s.index, nil
 }

@@ -105,7 +105,7 @@ type Node struct {
 	wake       chan struct{} // pokes loop; capacity 1
 	checkpoint chan struct{} // pokes checkpointer; capacity 1
 	flushed    chan struct{} // pokes an applier that waits for a flush; capacity 1
-	durable    durable
+	flushes    flushes
 	installed  chan struct{} // applier to logWriter: the snapshot is in place; capacity 1
 	release    atomic.Uint64 // log up to this index may go; set by checkpointer, read by logWriter
 

@@ -155,24 +155,32 @@ func TestLaggingMemberGetsSnapshot(t *testing.T) {
 	}
 }
 
-// A stop is no failure, also while a snapshot is being installed.
-func TestStopWhileSnapshotIsInstalled(t *testing.T) {
-	n := newNetwork(t, 3)
+// installSlowly makes one of three members lag and returns it with its
+// installation of a snapshot begun, which goOn lets end.
+func (n *network) installSlowly() (lagging *member, goOn func()) {
+	n.t.Helper()
 	leader := n.leader()
-	lagging := n.members[leader.id%3+1]
+	lagging = n.members[leader.id%3+1]
 	n.setCut(lagging.id, true)
 	for i := range 100 {
-		mustPut(t, leader, fmt.Sprint(i))
+		mustPut(n.t, leader, fmt.Sprint(i))
 	}
-	awaitFlush(t, leader)
-	begun, goOn := make(chan struct{}), make(chan struct{})
+	awaitFlush(n.t, leader)
+	begun, end := make(chan struct{}), make(chan struct{})
 	n.installing = sync.OnceFunc(func() {
 		close(begun)
-		<-goOn
+		<-end
 	})
 	n.setCut(lagging.id, false)
 	<-begun
-	time.AfterFunc(50*time.Millisecond, func() { close(goOn) })
+	return lagging, sync.OnceFunc(func() { close(end) })
+}
+
+// A stop is no failure, also while a snapshot is being installed.
+func TestStopWhileSnapshotIsInstalled(t *testing.T) {
+	n := newNetwork(t, 3)
+	lagging, goOn := n.installSlowly()
+	time.AfterFunc(50*time.Millisecond, goOn)
 	n.stop(lagging)
 	select {
 	case err := <-lagging.fatal:
@@ -187,7 +195,7 @@ func TestCampaignWhileApplying(t *testing.T) {
 	n := newNetwork(t, 3)
 	leader := n.leader()
 	m := n.members[leader.id%3+1]
-	start := m.machine.flushed
+	start := m.machine.state()
 	start.index, start.term, start.keys = 1, 1, nil
 	for i := range 100 {
 		mustPut(t, leader, fmt.Sprint(i))
