@@ -2,10 +2,12 @@ package coordd
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/coordd/coordd/coordd/httpapi"
@@ -20,6 +22,13 @@ const (
 	clusterVersion = "3.7.0"
 	// headerTimeout bounds how long an HTTP client may take to send its request's header.
 	headerTimeout = 10 * time.Second
+	// idleTimeout is how long an HTTP connection is kept between two requests.
+	idleTimeout = 5 * time.Minute
+	// reservedFiles are the file descriptors that clients do not get: for the log,
+	// the store and the other members. The number is etcd's.
+	reservedFiles = 150
+	// maxClients bounds the connections where the system has no bound.
+	maxClients = 1 << 20
 )
 
 // clients serves gRPC and HTTP on the client ports, and what a monitor asks for
@@ -74,15 +83,19 @@ func (s *Server) serveClients() error {
 	s.clients.http = s.httpServer(httpapi.GuardOrigin(handler, s.cfg.CORS, s.cfg.HostWhitelist))
 	s.clients.probes = s.httpServer(httpapi.ProbesOnly(handler))
 	s.run(func() error { return s.clients.rpc.Serve(gateway.listener) })
+	places, err := clientPlaces()
+	if err != nil {
+		return err
+	}
 	for _, l := range s.listeners.clients {
-		splitter := s.split(l, s.security.client)
+		splitter := s.split(l, s.security.client, places)
 		s.clients.splitters = append(s.clients.splitters, splitter)
 		s.run(splitter.Run)
 		s.run(func() error { return s.clients.rpc.Serve(splitter.GRPC()) })
 		s.run(func() error { return s.clients.http.Serve(splitter.HTTP()) })
 	}
 	for _, l := range s.listeners.metrics {
-		splitter := s.split(l, s.security.client)
+		splitter := s.split(l, s.security.client, places)
 		s.clients.splitters = append(s.clients.splitters, splitter)
 		s.run(splitter.Run)
 		s.run(func() error { return s.clients.probes.Serve(splitter.HTTP()) })
@@ -106,17 +119,32 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of clients' mistakes
 	}
 }
 
 // split accepts a listener's connections as its URLs say, with the certificates of source.
-func (s *Server) split(l *listener, source *tlsconfig.Source) *httpapi.Splitter {
+func (s *Server) split(l *listener, source *tlsconfig.Source, places httpapi.Places) *httpapi.Splitter {
 	accepts := httpapi.Accepts{Clear: l.clear, GRPC: l.grpc, HTTP: l.http}
 	if l.secure {
 		accepts.TLS = source.Server(httpapi.Protocols(l.grpc, l.http)...)
 	}
-	return httpapi.NewSplitter(l, accepts, s.log)
+	return httpapi.NewSplitter(l, accepts, places, s.log)
+}
+
+// clientPlaces are for as many connections of clients as there are file
+// descriptors to spare. It fails where there are too few for the member itself.
+func clientPlaces() (httpapi.Places, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, fmt.Errorf("coordd: ask how many files may be open: %w", err)
+	}
+	if limit.Cur <= reservedFiles {
+		return nil, fmt.Errorf("coordd: %d files may be open at once, %d are needed beside clients' connections: raise the limit, as with ulimit -n",
+			limit.Cur, reservedFiles)
+	}
+	return httpapi.NewPlaces(int(min(limit.Cur-reservedFiles, maxClients))), nil
 }
 
 // minLeaseTTLSeconds is etcd's: a lease must outlive an election.

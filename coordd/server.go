@@ -173,7 +173,7 @@ func (s *Server) servePeers() {
 		HashKV:          s.hashKV,
 	}))
 	for _, l := range s.listeners.peers {
-		splitter := s.split(l, s.security.peer)
+		splitter := s.split(l, s.security.peer, nil)
 		s.run(splitter.Run)
 		s.run(func() error { return s.peers.Serve(splitter.GRPC()) })
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,7 +16,7 @@ const (
 	// and for its TLS handshake.
 	handshakeTimeout = 10 * time.Second
 	// maxUndecided bounds the connections that have not shown it yet. Beyond it
-	// new ones wait in the kernel's backlog.
+	// the oldest makes room: who means it has shown it by then.
 	maxUndecided = 1024
 )
 
@@ -44,36 +45,39 @@ func Protocols(grpc, http bool) []string {
 // GRPC, all others to HTTP. Under TLS it does the handshake, and goes by the
 // protocol agreed there; where a client names none, by what it sends.
 type Splitter struct {
-	listener  net.Listener
-	accepts   Accepts
-	grpc      *branch
-	http      *branch
-	undecided chan struct{} // a token for each connection being looked at
-	timeout   time.Duration
-	rejected  rejections
+	listener net.Listener
+	accepts  Accepts
+	places   Places
+	grpc     *branch
+	http     *branch
+	timeout  time.Duration
+	bound    int // of undecided
+	rejected rejections
 
 	closeOnce sync.Once
 	closed    chan struct{}
 	done      sync.WaitGroup
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{} // being looked at; nil once closed
+	mu        sync.Mutex
+	ended     bool
+	undecided []net.Conn // being looked at, the oldest first
 }
 
-// NewSplitter takes over the listener. Run serves it, Close ends it.
-func NewSplitter(l net.Listener, accepts Accepts, log *slog.Logger) *Splitter {
-	return newSplitter(l, accepts, log, handshakeTimeout, maxUndecided)
+// NewSplitter takes over the listener. Run serves it, Close ends it. Each
+// connection takes one of places until it is closed.
+func NewSplitter(l net.Listener, accepts Accepts, places Places, log *slog.Logger) *Splitter {
+	return newSplitter(l, accepts, places, log, handshakeTimeout, maxUndecided)
 }
 
-func newSplitter(l net.Listener, accepts Accepts, log *slog.Logger, timeout time.Duration, bound int) *Splitter {
+func newSplitter(l net.Listener, accepts Accepts, places Places, log *slog.Logger, timeout time.Duration, bound int) *Splitter {
 	s := &Splitter{
-		listener:  l,
-		accepts:   accepts,
-		undecided: make(chan struct{}, bound),
-		timeout:   timeout,
-		rejected:  rejections{log: log.With("listener", l.Addr().String())},
-		closed:    make(chan struct{}),
-		conns:     map[net.Conn]struct{}{},
+		listener: l,
+		accepts:  accepts,
+		places:   places,
+		timeout:  timeout,
+		bound:    bound,
+		rejected: rejections{log: log.With("listener", l.Addr().String())},
+		closed:   make(chan struct{}),
 	}
 	s.grpc = &branch{splitter: s, conns: make(chan net.Conn)}
 	s.http = &branch{splitter: s, conns: make(chan net.Conn)}
@@ -92,13 +96,12 @@ func (s *Splitter) Run() error {
 	defer s.done.Wait()
 	defer s.Close()
 	for {
-		select {
-		case s.undecided <- struct{}{}:
-		case <-s.closed:
+		if !s.awaitPlace() {
 			return nil
 		}
 		conn, err := s.accept()
 		if err != nil {
+			s.places.free()
 			select {
 			case <-s.closed:
 				return nil
@@ -106,10 +109,12 @@ func (s *Splitter) Run() error {
 				return err
 			}
 		}
-		s.done.Go(func() {
-			s.route(conn)
-			<-s.undecided
-		})
+		conn = s.places.seat(conn)
+		if !s.track(conn) {
+			conn.Close()
+			return nil
+		}
+		s.done.Go(func() { s.route(conn) })
 	}
 }
 
@@ -139,22 +144,20 @@ func (s *Splitter) Close() error {
 		err = s.listener.Close()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for conn := range s.conns {
+		s.ended = true
+		for _, conn := range s.undecided {
 			conn.Close()
 		}
-		s.conns = nil
 	})
 	return err
 }
 
 // route finds out what a connection is and hands it on.
 func (s *Splitter) route(raw net.Conn) {
-	if !s.track(raw) {
-		raw.Close()
-		return
-	}
 	conn, isHTTP2, err := s.decide(raw)
-	s.untrack(raw)
+	if !s.untrack(raw) {
+		err = errCrowdedOut
+	}
 	if err != nil {
 		s.rejected.report(raw.RemoteAddr(), err)
 		raw.Close()
@@ -171,20 +174,32 @@ func (s *Splitter) route(raw net.Conn) {
 	}
 }
 
+// track notes that a connection is being looked at, and closes the oldest of too
+// many. It is false once the Splitter is closed.
 func (s *Splitter) track(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conns == nil {
+	if s.ended {
 		return false
 	}
-	s.conns[conn] = struct{}{}
+	if len(s.undecided) == s.bound {
+		s.undecided[0].Close()
+		s.undecided = slices.Delete(s.undecided, 0, 1)
+	}
+	s.undecided = append(s.undecided, conn)
 	return true
 }
 
-func (s *Splitter) untrack(conn net.Conn) {
+// untrack says whether the connection has not been closed meanwhile to make room.
+func (s *Splitter) untrack(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, conn)
+	at := slices.Index(s.undecided, conn)
+	if at < 0 {
+		return false
+	}
+	s.undecided = slices.Delete(s.undecided, at, at+1)
+	return true
 }
 
 // decide does the handshake where there is to be one, and says whether the
@@ -216,8 +231,9 @@ func (s *Splitter) decide(raw net.Conn) (conn net.Conn, isHTTP2 bool, err error)
 }
 
 var (
-	errGRPC = errors.New("gRPC is not served here")
-	errHTTP = errors.New("only gRPC is served here")
+	errGRPC       = errors.New("gRPC is not served here")
+	errHTTP       = errors.New("only gRPC is served here")
+	errCrowdedOut = errors.New("the connection had shown nothing yet, and made room for newer ones")
 )
 
 func (s *Splitter) handshake(raw net.Conn) (conn net.Conn, isHTTP2 bool, err error) {

@@ -28,11 +28,16 @@ var both = Accepts{Clear: true, GRPC: true, HTTP: true}
 // its address.
 func startSplitter(t *testing.T, accepts Accepts, timeout time.Duration, bound int) (address string) {
 	t.Helper()
+	return startSplitterIn(t, nil, accepts, timeout, bound)
+}
+
+func startSplitterIn(t *testing.T, places Places, accepts Accepts, timeout time.Duration, bound int) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSplitter(l, accepts, slog.New(slog.DiscardHandler), timeout, bound)
+	s := newSplitter(l, accepts, places, slog.New(slog.DiscardHandler), timeout, bound)
 	rpc := grpc.NewServer(grpc.Creds(tlsconfig.Handshaken()))
 	grpc_health_v1.RegisterHealthServer(rpc, health.NewServer())
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -130,10 +135,11 @@ func TestGarbageIsRefused(t *testing.T) {
 	}
 }
 
-func TestSilentClientsDoNotKeepOthersOutForEver(t *testing.T) {
+// However long a client may be silent, others do not wait for that.
+func TestSilentClientsDoNotKeepOthersOut(t *testing.T) {
 	const bound = 4
-	address := startSplitter(t, both, 50*time.Millisecond, bound)
-	for range bound {
+	address := startSplitter(t, both, time.Hour, bound)
+	for range 2 * bound {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -143,12 +149,74 @@ func TestSilentClientsDoNotKeepOthersOutForEver(t *testing.T) {
 	checkGRPC(t, address, insecure.NewCredentials())
 }
 
+// Connections beyond the bound wait until one is closed, whatever became of it.
+func TestConnectionsTakePlaces(t *testing.T) {
+	places := NewPlaces(2)
+	address := startSplitterIn(t, places, both, time.Hour, maxUndecided)
+	silent, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	served := dialHTTP(t, address)
+	waiting, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Close()
+	if _, err := io.WriteString(waiting, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if len(places) != cap(places) {
+		t.Errorf("%d of %d places are taken", len(places), cap(places))
+	}
+	served.Close()
+	if _, err := http.ReadResponse(bufio.NewReader(waiting), nil); err != nil {
+		t.Fatal(err)
+	}
+	silent.Close()
+	checkGRPC(t, address, insecure.NewCredentials())
+}
+
+// dialHTTP returns a connection on which a request has been answered.
+func dialHTTP(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func TestClosingEndsTheWaitForAPlace(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := NewPlaces(1)
+	places <- struct{}{}
+	s := NewSplitter(l, both, places, slog.New(slog.DiscardHandler))
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run() }()
+	s.Close()
+	if err := <-ran; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestClosingReleasesSilentClients(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewSplitter(l, both, slog.New(slog.DiscardHandler))
+	s := NewSplitter(l, both, nil, slog.New(slog.DiscardHandler))
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run() }()
 	conn, err := net.Dial("tcp", l.Addr().String())
@@ -158,7 +226,7 @@ func TestClosingReleasesSilentClients(t *testing.T) {
 	defer conn.Close()
 	for {
 		s.mu.Lock()
-		n := len(s.conns)
+		n := len(s.undecided)
 		s.mu.Unlock()
 		if n == 1 {
 			break

@@ -110,7 +110,7 @@ func TestClientsCertificateIsReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := NewSplitter(l, accepts, slog.New(slog.DiscardHandler))
+		s := NewSplitter(l, accepts, nil, slog.New(slog.DiscardHandler))
 		var seen credentials.AuthInfo
 		rpc := grpc.NewServer(grpc.Creds(tlsconfig.Handshaken()), grpc.UnaryInterceptor(
 			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
@@ -263,7 +263,7 @@ func FuzzBytesOnThePort(f *testing.F) {
 			near.Write(data)
 			near.Close()
 		}()
-		s := newSplitter(unreached{}, accepts, slog.New(slog.DiscardHandler), time.Second, 1)
+		s := newSplitter(unreached{}, accepts, nil, slog.New(slog.DiscardHandler), time.Second, 1)
 		conn, isHTTP2, err := s.decide(far)
 		if err == nil {
 			first := make([]byte, len(preface))
