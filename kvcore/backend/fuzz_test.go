@@ -85,9 +85,14 @@ func FuzzOpenBolt(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(data)
-	f.Add(data[:len(data)/2])
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Add(data, false)
+	f.Add(data[:len(data)/2], false)
+	f.Add(data, true)
+	f.Fuzz(func(t *testing.T, data []byte, sealed bool) {
+		if sealed && len(data) >= 2*os.Getpagesize() {
+			data = bytes.Clone(data)
+			sealMetas(data, func(int, []byte) {}) // else no change of a meta would be looked at
+		}
 		path := filepath.Join(t.TempDir(), "db")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)

@@ -5,13 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
-	"time"
 
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // bbolt trusts its file: a wild page number or length crashes the process, at
@@ -40,68 +37,29 @@ const (
 )
 
 // verifyBolt returns ErrDamaged if the bbolt file at path is not sound, and
-// ErrInUse if another process has it open for writing.
+// ErrInUse if another process has it open for writing. It leaves bbolt out of it:
+// that trusts a file's metas before anybody can look at them.
 func verifyBolt(path string) (err error) {
-	var file *os.File
-	db, err := bbolt.Open(path, 0, &bbolt.Options{
-		ReadOnly: true,
-		Timeout:  time.Nanosecond, // one attempt at the lock
-		OpenFile: func(name string, flag int, mode fs.FileMode) (*os.File, error) {
-			if file, err = os.OpenFile(name, flag, mode); err != nil {
-				return nil, err
-			}
-			info, err := file.Stat()
-			if err == nil && info.Size() == 0 {
-				err = fmt.Errorf("%w: file is empty", ErrDamaged)
-			}
-			if err != nil {
-				_ = file.Close()
-			}
-			return file, err
-		},
-	})
-	var pathErr *fs.PathError
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close() // it was only read
+	// bbolt's own lock; it ends with the file.
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return ErrInUse
-	case errors.Is(err, ErrDamaged) || errors.As(err, &pathErr):
-		return err
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	} else if err != nil {
+		return fmt.Errorf("lock: %w", err)
 	}
-	return errors.Join(verifyFile(db, file), db.Close())
-}
-
-// verifyFile reads the newest state in file, which db has open for reading
-// only.
-func verifyFile(db *bbolt.DB, file *os.File) error {
-	tx, err := db.Begin(false)
+	m, err := newestMeta(file)
 	if err != nil {
 		return err
 	}
-	v := verifier{file: file, pageBytes: uint64(db.Info().PageSize)}
-	v.pages = uint64(tx.Size()) / v.pageBytes
-	txid := uint64(tx.ID())
-	if err := tx.Rollback(); err != nil {
+	v := verifier{file: file, pageBytes: m.pageBytes, pages: m.pages, seen: make([]uint64, m.pages/64+1)}
+	if err := v.tree(m.root, span{}, 0); err != nil {
 		return err
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if v.pages > uint64(info.Size())/v.pageBytes {
-		return fmt.Errorf("%w: it has %d bytes and should have %d pages of %d", ErrDamaged, info.Size(), v.pages, v.pageBytes)
-	}
-	v.seen = make([]uint64, v.pages/64+1)
-	meta := make([]byte, headerBytes+metaBytes)
-	if _, err := file.ReadAt(meta, int64(txid%2*v.pageBytes)); err != nil {
-		return err
-	}
-	meta = meta[headerBytes:]
-	if err := v.tree(binary.NativeEndian.Uint64(meta[16:]), span{}, 0); err != nil {
-		return err
-	}
-	return v.freelist(binary.NativeEndian.Uint64(meta[32:]))
+	return v.freelist(m.freelist)
 }
 
 // verifier walks the pages of a file.
@@ -110,6 +68,7 @@ type verifier struct {
 	pageBytes uint64
 	pages     uint64
 	seen      []uint64 // bit set of pages
+	inBucket  bool     // the tree under way is a bucket's, not that of all buckets
 }
 
 // span bounds the keys a page may hold: [from, to), where nil is no bound.
@@ -240,7 +199,11 @@ func (v *verifier) leaf(page []byte, within span, depth int) error {
 	}
 	for i, key := range keys {
 		body := page[headerBytes+i*elementBytes:]
-		if binary.NativeEndian.Uint32(body)&bucketLeaf == 0 {
+		isBucket := binary.NativeEndian.Uint32(body)&bucketLeaf != 0
+		switch {
+		case isBucket == v.inBucket: // etcd's schema has one level of buckets, and nothing beside them
+			return fmt.Errorf("%w: entry %q is at the wrong level", ErrDamaged, key)
+		case !isBucket:
 			continue
 		}
 		offset, keyBytes, valueBytes := element(body, true)
@@ -254,6 +217,8 @@ func (v *verifier) leaf(page []byte, within span, depth int) error {
 
 // bucket verifies the tree that a leaf value stands for.
 func (v *verifier) bucket(value []byte, depth int) error {
+	v.inBucket = true
+	defer func() { v.inBucket = false }()
 	if len(value) < bucketBytes {
 		return fmt.Errorf("%w: header of %d bytes", ErrDamaged, len(value))
 	}
