@@ -61,6 +61,7 @@ func Rebase(b backend.Backend, o Origin) error {
 		batch.Put(v.bucket, v.key, []byte(StorageVersion))
 	}
 	batch.Delete(backend.Cluster, downgradeKey)
+	batch.Delete(backend.Meta, forcedKey) // it names a place of the old log
 	if o.BumpRevision > 0 {
 		if err := bump(batch, newest, o.BumpRevision); err != nil {
 			return err

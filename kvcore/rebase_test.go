@@ -11,6 +11,8 @@ import (
 
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/kvcore/backend"
+	"github.com/coordd/coordd/kvcore/kvtest"
+	"github.com/coordd/coordd/proto/coordpb"
 )
 
 // A record that no member could read is found before anything is changed.
@@ -54,5 +56,36 @@ func TestRebaseBumpsEmptyStore(t *testing.T) {
 	all, err := s.Range(t.Context(), &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})
 	if err != nil || all.Count != 1 || len(all.Kvs) != 1 {
 		t.Errorf("all keys: %v, %v", all, err)
+	}
+}
+
+// What a forced new cluster has refused is over with its log: the places of the
+// new log are others.
+func TestRebaseForgetsForce(t *testing.T) {
+	b := backend.NewMemory()
+	old, err := kvcore.Open(b, kvcore.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := &coordpb.Member{Id: 7, Name: "a"}
+	if err := old.Bootstrap(1, 1, &raftpb.ConfState{Voters: []uint64{7}}, []*coordpb.Member{self}); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Force(self, 5000); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = kvtest.CrashMemory(old); err != nil {
+		t.Fatal(err)
+	}
+	if err := kvcore.Rebase(b, kvcore.Origin{Index: 1, Term: 1, ConfState: &raftpb.ConfState{Voters: []uint64{8}}, Members: []*coordpb.Member{{Id: 8}}}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := kvcore.Open(b, kvcore.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.CheckMembership(2, &coordpb.MemberAddRequest{Member: &coordpb.Member{Id: 9}}); err != nil {
+		t.Errorf("adding a member to the restored cluster: %v", err)
 	}
 }
