@@ -20,7 +20,7 @@ type Hash struct {
 }
 
 // HashKV sums the revision log up to main revision rev, or the current one if
-// rev is not above zero. Of the time up to the compact revision it takes what is
+// rev is 0; below that there is nothing to sum. Of the time up to the compact revision it takes what is
 // visible at rev, so that members agree whatever each has compacted physically
 // or flushed. The sum is CRC32C over the bucket's name and the records with
 // their keys: what etcd computes from the same history.
@@ -31,9 +31,9 @@ func (s *Store) HashKV(rev int64) (Hash, error) {
 		switch {
 		case at > r.revision:
 			return ErrFutureRevision
-		case at <= 0:
+		case at == 0:
 			at = r.revision
-		case at < r.compact:
+		case at > 0 && at < r.compact:
 			return ErrCompacted
 		}
 		sum, err := r.sum(at)
@@ -53,7 +53,7 @@ func (r *reading) sum(at int64) (uint32, error) {
 	}
 	h := hasher{Hash32: crc32.New(crc32.MakeTable(crc32.Castagnoli)), reading: r, at: at}
 	h.Write([]byte(backend.Key.String()))
-	end := min(at+1, r.tail.floor)
+	end := min(max(at+1, 0), r.tail.floor)
 	var err error
 	r.reader.Ascend(backend.Key, nil, binary.BigEndian.AppendUint64(nil, uint64(end)), func(k, v []byte) bool {
 		var rev index.Revision

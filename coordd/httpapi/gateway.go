@@ -157,7 +157,7 @@ func boundBody(next http.Handler, limit int64) http.Handler {
 		if r.ContentLength > limit {
 			tooLarge := status.Convert(rpctypes.ErrGRPCRequestTooLarge)
 			w.Header().Set("Connection", "close") // do not read on to the next request
-			writeJSON(w, http.StatusRequestEntityTooLarge, struct {
+			writeJSON(w, http.StatusRequestEntityTooLarge, "application/json", struct {
 				Code    codes.Code `json:"code"`
 				Message string     `json:"message"`
 			}{tooLarge.Code(), tooLarge.Message()})

@@ -51,7 +51,7 @@ func NewHandler(cfg Config) http.Handler {
 // version tells clients which API they talk to; some parse the first three numbers.
 func version(cfg Config) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, struct {
+		writeJSON(w, http.StatusOK, "application/json", struct {
 			Server  string `json:"etcdserver"`
 			Cluster string `json:"etcdcluster"`
 			Storage string `json:"storage"`
@@ -79,12 +79,12 @@ func onlyGet(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("httpapi: marshal %T: %v", v, err))
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	w.Write(body)
 }

@@ -66,7 +66,8 @@ func (h *healthHandler) serve(w http.ResponseWriter, r *http.Request) {
 		answer.Health, status = "false", http.StatusServiceUnavailable
 		h.Logger.Warn("health is false", "reason", answer.Reason)
 	}
-	writeJSON(w, status, answer)
+	// etcd says text/plain, though it is JSON.
+	writeJSON(w, status, "text/plain; charset=utf-8", answer)
 }
 
 // reason says why the member is not healthy; empty if it is.

@@ -33,7 +33,7 @@ func (s *maintenanceServer) Downgrade(ctx context.Context, r *pb.DowngradeReques
 	case pb.DowngradeRequest_CANCEL: // etcd too says yes where there is nothing to cancel
 		return &pb.DowngradeResponse{Header: s.header(s.Store.Revision()), Version: "3." + strconv.Itoa(clusterMinor)}, nil
 	default:
-		return nil, status.Error(codes.InvalidArgument, "etcdserver: unknown method")
+		return nil, status.Error(codes.Unknown, "etcdserver: unknown method")
 	}
 }
 

@@ -126,8 +126,11 @@ func (r Reconfiguration) mayPromote(ctx context.Context, id uint64) error {
 		return err
 	}
 	learner, known := all[id]
-	if !known {
+	switch {
+	case !known:
 		return kvcore.ErrMemberNotFound
+	case !r.isLearner(id):
+		return kvcore.ErrNotLearner
 	}
 	if learner.Match*learnerReadyOf < all[r.Self].Match*learnerReady {
 		return errLearnerNotReady

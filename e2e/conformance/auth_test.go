@@ -58,7 +58,7 @@ func (r *rig) everything() {
 		w.create(&pb.WatchCreateRequest{Key: key(k)})
 		w.answer()
 	}
-	r.MemberAdd(r.ctx, &pb.MemberAddRequest{PeerURLs: []string{"no url"}})
+	r.addAgain()
 	r.MemberRemove(r.ctx, &pb.MemberRemoveRequest{ID: 404})
 	r.Alarm(r.ctx, &pb.AlarmRequest{})
 	r.HashKV(r.ctx, &pb.HashKVRequest{Revision: 1 << 40})
