@@ -271,7 +271,7 @@ func TestRangeStreamRefusals(t *testing.T) {
 		want    codes.Code
 	}{
 		{&pb.RangeRequest{}, codes.InvalidArgument},
-		{&pb.RangeRequest{Key: []byte("a"), SortTarget: pb.RangeRequest_MOD}, codes.Unimplemented},
+		{&pb.RangeRequest{Key: []byte("a"), SortOrder: pb.RangeRequest_ASCEND, SortTarget: pb.RangeRequest_MOD}, codes.Unimplemented},
 		{&pb.RangeRequest{Key: []byte("a"), SortOrder: pb.RangeRequest_DESCEND}, codes.Unimplemented},
 		{&pb.RangeRequest{Key: []byte("a"), MaxModRevision: 7}, codes.Unimplemented},
 		{&pb.RangeRequest{Key: []byte("a"), Revision: 7}, codes.OutOfRange},

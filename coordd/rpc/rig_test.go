@@ -227,6 +227,9 @@ func (s *stream) next() *pb.WatchResponse {
 	if err != nil {
 		s.t.Fatalf("watch stream: %v", err)
 	}
+	if r.CompactRevision > 0 && r.Canceled { // as in etcd, its header has no revision
+		r.Header.Revision = r.CompactRevision
+	}
 	checkHeader(s.t, r.Header)
 	return r
 }

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"github.com/coordd/coordd/proto/v3electionpb"
+	"github.com/coordd/coordd/proto/v3lockpb"
 	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -53,11 +55,17 @@ func (r *rig) everything() {
 	r.timeToLive(&pb.LeaseTimeToLiveRequest{ID: 50, Keys: true})
 	r.LeaseRevoke(r.ctx, &pb.LeaseRevokeRequest{ID: 50})
 	r.LeaseRevoke(r.ctx, &pb.LeaseRevokeRequest{ID: 51})
-	for _, k := range []string{"pub/a", "priv/a"} {
+	r.LeaseLeases(r.ctx, &pb.LeaseLeasesRequest{})
+	r.keepAlive(50, 404)
+	for _, ends := range [][2]string{{"pub/a", ""}, {"priv/a", ""}, {"pub/", "pub0"}, {"pub/", "q"}, {"", ""}, {"a", "\x00"}} {
 		w := r.watch()
-		w.create(&pb.WatchCreateRequest{Key: key(k)})
+		w.create(&pb.WatchCreateRequest{Key: key(ends[0]), RangeEnd: key(ends[1])})
 		w.answer()
 	}
+	r.defragment()
+	r.snapshotOutcome()
+	_, err := r.apart().Hash(r.ctx, &pb.HashRequest{})
+	r.note("hash: %s", errorText(err))
 	r.addAgain()
 	r.MemberRemove(r.ctx, &pb.MemberRemoveRequest{ID: 404})
 	r.Alarm(r.ctx, &pb.AlarmRequest{})
@@ -173,6 +181,44 @@ var authBodies = []body{
 		r.login("alice", "")
 		r.login("nopass", "")
 		r.login("nopass", "x")
+	}},
+	// A watch that was allowed goes on when the permission is taken away.
+	{"watch and lease go on", func(r *rig) {
+		root, alice := r.login("root", "r"), r.login("alice", "a")
+		w := alice.watch()
+		w.create(&pb.WatchCreateRequest{Key: key("pub/"), RangeEnd: key("pub0"), PrevKv: true})
+		w.answer()
+		root.put("pub/watched", "1")
+		w.answer()
+		root.UserRevokeRole(root.ctx, &pb.AuthUserRevokeRoleRequest{Name: "alice", Role: "reader"})
+		root.put("pub/watched", "2")
+		w.answer()
+		w.create(&pb.WatchCreateRequest{Key: key("pub/a")})
+		w.answer()
+		root.UserGrantRole(root.ctx, &pb.AuthUserGrantRoleRequest{User: "alice", Role: "reader"})
+		w.create(&pb.WatchCreateRequest{Key: key("pub/a")})
+		w.answer()
+		root.LeaseGrant(root.ctx, &pb.LeaseGrantRequest{ID: 52, TTL: 1000})
+		root.Put(root.ctx, &pb.PutRequest{Key: key("priv/52"), Lease: 52})
+		alice = r.login("alice", "a")
+		alice.keepAlive(52)
+		alice.timeToLive(&pb.LeaseTimeToLiveRequest{ID: 52, Keys: true})
+		alice.LeaseRevoke(alice.ctx, &pb.LeaseRevokeRequest{ID: 52})
+		root.LeaseRevoke(root.ctx, &pb.LeaseRevokeRequest{ID: 52})
+	}},
+	{"locks", func(r *rig) {
+		root, alice, bob := r.login("root", "r"), r.login("alice", "a"), r.login("bob", "bb")
+		root.LeaseGrant(root.ctx, &pb.LeaseGrantRequest{ID: 0x53, TTL: 1000})
+		for _, who := range []*rig{r, alice, bob, root} {
+			unnoted := r.apart()
+			_, err := unnoted.Lock(who.ctx, &v3lockpb.LockRequest{Name: key("pub/lock"), Lease: 0x53})
+			r.told("lock", err)
+			_, err = unnoted.Leader(who.ctx, &v3electionpb.LeaderRequest{Name: key("pub/lock")})
+			r.told("leader", err)
+			_, err = unnoted.Unlock(who.ctx, &v3lockpb.UnlockRequest{Key: key("pub/lock/53")})
+			r.told("unlock", err)
+		}
+		root.LeaseRevoke(root.ctx, &pb.LeaseRevokeRequest{ID: 0x53})
 	}},
 	{"changes end tokens", func(r *rig) {
 		root, alice, bob := r.login("root", "r"), r.login("alice", "a"), r.login("bob", "bb")

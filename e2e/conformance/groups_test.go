@@ -9,6 +9,12 @@ var groups = []*group{
 	{name: "quota", flags: []string{"--quota-backend-bytes", "16777216"}, bodies: quotaBodies},
 	{name: "cluster", size: 3, bodies: clusterBodies},
 	{name: "auth", bodies: authBodies},
+	{name: "lock", bodies: lockBodies},
+	{name: "learner", bodies: learnerBodies},
+	{name: "no leader", size: 3, bodies: leaderlessBodies},
+	{name: "limits", flags: []string{"--max-txn-ops", "4", "--max-request-bytes", "65536"}, bodies: limitedBodies},
+	{name: "progress", flags: []string{"--watch-progress-notify-interval", "200ms"}, bodies: notifiedBodies},
+	{name: "auto-compaction", flags: []string{"--auto-compaction-retention", "1s"}, bodies: compactedBodies},
 	{name: "gateway", bodies: gatewayBodies},
 	{name: "health", bodies: healthBodies},
 }

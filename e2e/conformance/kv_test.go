@@ -378,4 +378,31 @@ var compactBodies = []body{
 		r.Compact(r.ctx, &pb.CompactionRequest{Revision: rev + 1, Physical: true})
 		r.HashKV(r.ctx, &pb.HashKVRequest{})
 	}},
+	// A stream ends with an error where the revision that it reads is compacted away.
+	{"range stream while the past is compacted", func(r *rig) {
+		unnoted := r.apart()
+		for i := range 160 {
+			if _, err := unnoted.Put(r.ctx, &pb.PutRequest{Key: fmt.Appendf(nil, "big/%04d", i), Value: make([]byte, 128<<10)}); err != nil {
+				r.Fatal(err)
+			}
+		}
+		stream, err := unnoted.RangeStream(r.ctx, &pb.RangeRequest{Key: key("big/"), RangeEnd: key("big0")})
+		if err != nil {
+			r.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			r.Fatal(err)
+		}
+		m, err := unnoted.DeleteRange(r.ctx, &pb.DeleteRangeRequest{Key: key("big/"), RangeEnd: key("big0")})
+		if err != nil {
+			r.Fatal(err)
+		}
+		if _, err := unnoted.Compact(r.ctx, &pb.CompactionRequest{Revision: m.Header.Revision, Physical: true}); err != nil {
+			r.Fatal(err)
+		}
+		for err == nil {
+			_, err = stream.Recv()
+		}
+		r.note("the rest: %s", errorText(err))
+	}},
 }

@@ -48,21 +48,7 @@ var leaseBodies = []body{
 		r.timeToLive(&pb.LeaseTimeToLiveRequest{ID: 1})
 	}},
 	{"keep alive", func(r *rig) {
-		stream, err := r.LeaseKeepAlive(r.ctx)
-		if err != nil {
-			r.Fatal(err)
-		}
-		for _, id := range []int64{1, 404, 0, 5, 1} {
-			if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: id}); err != nil {
-				r.Fatal(err)
-			}
-			m, err := stream.Recv()
-			if err != nil {
-				r.note("keep alive %d: %s", id, errorText(err))
-				return
-			}
-			r.note("keep alive %d: %s", id, r.transcript.text(m))
-		}
+		r.keepAlive(1, 404, 0, 5, 1)
 	}},
 	{"expiry", func(r *rig) {
 		r.LeaseGrant(r.ctx, &pb.LeaseGrantRequest{ID: 20, TTL: 2})
@@ -75,6 +61,28 @@ var leaseBodies = []body{
 		r.timeToLive(&pb.LeaseTimeToLiveRequest{ID: 20, Keys: true})
 		r.LeaseRevoke(r.ctx, &pb.LeaseRevokeRequest{ID: 20})
 	}},
+}
+
+// keepAlive renews leases over one stream.
+func (r *rig) keepAlive(ids ...int64) {
+	r.Helper()
+	stream, err := r.LeaseKeepAlive(r.ctx)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer stream.CloseSend()
+	for _, id := range ids {
+		if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: id}); err != nil {
+			r.note("keep alive %d cannot be sent", id)
+			return
+		}
+		m, err := stream.Recv()
+		if err != nil {
+			r.note("keep alive %d: %s", id, errorText(err))
+			return
+		}
+		r.note("keep alive %d: %s", id, r.transcript.text(m))
+	}
 }
 
 // leases lists them in an order of the test's own: etcd's is by expiry.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/e2e/cluster"
+	"github.com/coordd/coordd/proto/v3electionpb"
+	"github.com/coordd/coordd/proto/v3lockpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -32,6 +34,8 @@ type rig struct {
 	pb.ClusterClient
 	pb.MaintenanceClient
 	pb.AuthClient
+	v3lockpb.LockClient
+	v3electionpb.ElectionClient
 	conn *grpc.ClientConn
 }
 
@@ -58,6 +62,7 @@ func (r *rig) member(i int) *rig {
 	at.conn = conn
 	at.KVClient, at.WatchClient, at.LeaseClient = pb.NewKVClient(conn), pb.NewWatchClient(conn), pb.NewLeaseClient(conn)
 	at.ClusterClient, at.MaintenanceClient, at.AuthClient = pb.NewClusterClient(conn), pb.NewMaintenanceClient(conn), pb.NewAuthClient(conn)
+	at.LockClient, at.ElectionClient = v3lockpb.NewLockClient(conn), v3electionpb.NewElectionClient(conn)
 	return &at
 }
 

@@ -47,30 +47,25 @@ func (w *watching) progress() {
 	}
 }
 
-// answer notes the next message, which must come.
-func (w *watching) answer() *pb.WatchResponse {
+// answer notes the next message or the end of the stream, one of which must come.
+func (w *watching) answer() {
 	w.r.Helper()
-	type received struct {
-		m   *pb.WatchResponse
-		err error
+	m, err := w.next()
+	if err != nil {
+		w.r.note("  %s", errorText(err))
+		return
 	}
-	next := make(chan received, 1)
-	go func() {
-		m, err := w.Recv()
-		next <- received{m, err}
-	}()
-	select {
-	case got := <-next:
-		if got.err != nil {
-			w.r.note("  %s", errorText(got.err))
-			return nil
-		}
-		w.r.note("  ← %s", w.r.transcript.text(got.m))
-		return got.m
-	case <-time.After(callTimeout):
+	w.r.note("  ← %s", w.r.transcript.text(m))
+}
+
+func (w *watching) next() (*pb.WatchResponse, error) {
+	w.r.Helper()
+	late := time.AfterFunc(callTimeout, w.cancelStream)
+	m, err := w.Recv()
+	if !late.Stop() {
 		w.r.Fatal("the watch gives no answer")
-		return nil
 	}
+	return m, err
 }
 
 // events reads until n events have come and notes them; how they are cut into
@@ -176,6 +171,21 @@ var watchBodies = []body{
 		r.put("f", "3")
 		both.progress()
 		both.answer()
+	}},
+	{"watch prev_kv", func(r *rig) {
+		w := r.watch()
+		w.create(&pb.WatchCreateRequest{Key: key("prev"), PrevKv: true})
+		w.answer()
+		r.put("prev", "1")
+		r.put("prev", "2")
+		r.DeleteRange(r.ctx, &pb.DeleteRangeRequest{Key: key("prev")})
+		r.put("prev", "3")
+		r.DeleteRange(r.ctx, &pb.DeleteRangeRequest{Key: key("prev"), PrevKv: true})
+		w.events(5)
+		past := r.watch()
+		past.create(&pb.WatchCreateRequest{Key: key("prev"), PrevKv: true, StartRevision: 1})
+		past.answer()
+		past.events(5)
 	}},
 	{"watch future", func(r *rig) {
 		now, err := r.KVClient.Range(r.ctx, all())

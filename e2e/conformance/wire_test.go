@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coordd/coordd/proto/v3electionpb"
+	"github.com/coordd/coordd/proto/v3lockpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -52,7 +54,7 @@ func checkWire(t *testing.T, seen *coverage) {
 // services are all that etcd's API has.
 func services() []protoreflect.ServiceDescriptor {
 	var all []protoreflect.ServiceDescriptor
-	for _, file := range []protoreflect.FileDescriptor{pb.File_rpc_proto} {
+	for _, file := range []protoreflect.FileDescriptor{pb.File_rpc_proto, v3lockpb.File_v3lockpb_v3lock_proto, v3electionpb.File_v3electionpb_v3election_proto} {
 		for i := range file.Services().Len() {
 			all = append(all, file.Services().Get(i))
 		}
