@@ -59,13 +59,20 @@ func checkWatch(history, seen []event) error {
 
 // readHistory returns every event under prefix from revision 1 to last.
 func readHistory(ctx context.Context, c *clientv3.Client, prefix string, last int64) ([]event, error) {
-	r := new(recorder)
+	return readHistorySince(ctx, c, prefix, 1, last)
+}
+
+// readHistorySince is readHistory from a later revision on.
+func readHistorySince(ctx context.Context, c *clientv3.Client, prefix string, first, last int64) ([]event, error) {
+	r := &recorder{first: first}
 	err := r.follow(ctx, c, prefix, last)
 	return r.take(), err
 }
 
 // recorder gathers what one watch sees.
 type recorder struct {
+	first int64 // the revision to begin with; 0 is 1
+
 	mu     sync.Mutex
 	events []event
 }
@@ -76,13 +83,13 @@ func (r *recorder) take() []event {
 	return slices.Clone(r.events)
 }
 
-// follow watches prefix from revision 1 until everything up to revision last
+// follow watches prefix from the first revision until everything up to revision last
 // was seen (0: until ctx ends, which is then no error). last must be the
 // revision of an event under prefix.
 func (r *recorder) follow(ctx context.Context, c *clientv3.Client, prefix string, last int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for resp := range c.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(1)) {
+	for resp := range c.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(max(r.first, 1))) {
 		if err := resp.Err(); err != nil {
 			if last == 0 && ctx.Err() != nil {
 				return nil

@@ -348,7 +348,7 @@ func BenchmarkDefragment(b *testing.B) {
 }
 
 // fillRandom writes n values that do not repeat themselves.
-func fillRandom(b *testing.B, client *clientv3.Client, n, size int) {
+func fillRandom(b testing.TB, client *clientv3.Client, n, size int) {
 	b.Helper()
 	var g errgroup.Group
 	g.SetLimit(8)

@@ -26,6 +26,9 @@ type result struct {
 	perSecond float64
 	cpuPerOp  time.Duration // of all servers; 0 where it was not measured
 	p50, p99  time.Duration
+	longest   time.Duration
+
+	disturbance // none: zero
 }
 
 // workload is a thing that both sides are asked to do.
@@ -56,16 +59,18 @@ func workloads(s settings) []workload {
 	}
 	alone := s.load
 	alone.clients, alone.connections = 1, 1
-	all := []workload{
+	few := s.load
+	few.clients, few.connections = 8, 4
+	all := append([]workload{
 		closedLoop("put", s.load, put),
 		closedLoop("put, 1 client", alone, put),
 		closedLoop("range, linearizable", s.load, get(false)),
 		closedLoop("range, serializable", s.load, get(true)),
-	}
-	if s.locks {
-		all = append(all, lockWorkloads(s)...)
-	}
-	return all
+		{"put, 8 clients, defragmentation", func(ctx context.Context, side *side) (result, error) {
+			return few.disturb(ctx, side, s.duration, put, side.defragment)
+		}},
+	}, lockWorkloads(s)...)
+	return slices.DeleteFunc(all, func(w workload) bool { return !s.run.MatchString(w.name) })
 }
 
 // key draws one of n keys.
@@ -123,6 +128,18 @@ func closeAll(conns []*grpc.ClientConn) {
 
 // drive runs op in a closed loop of l.clients for d and measures.
 func (l load) drive(ctx context.Context, s *side, d time.Duration, op operation) (result, error) {
+	return l.driveWhile(ctx, s, op, func(ctx context.Context) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+// driveWhile is drive for as long as something else takes.
+func (l load) driveWhile(ctx context.Context, s *side, op operation, other func(context.Context) error) (result, error) {
 	conns, err := l.dial(s)
 	if err != nil {
 		return result{}, err
@@ -136,8 +153,10 @@ func (l load) drive(ctx context.Context, s *side, d time.Duration, op operation)
 	latencies := make([][]time.Duration, l.clients)
 	g, ctx := errgroup.WithContext(ctx)
 	begin := time.Now()
-	timer := time.AfterFunc(d, func() { stop.Store(true) })
-	defer timer.Stop()
+	g.Go(func() error {
+		defer stop.Store(true)
+		return other(ctx)
+	})
 	for i := range l.clients {
 		kv := pb.NewKVClient(conns[i%len(conns)])
 		g.Go(func() error {
@@ -163,7 +182,7 @@ func (l load) drive(ctx context.Context, s *side, d time.Duration, op operation)
 	}
 	all := slices.Concat(latencies...)
 	if len(all) == 0 {
-		return result{}, fmt.Errorf("no request ended within %s", d)
+		return result{}, fmt.Errorf("no request ended within %s", elapsed)
 	}
 	slices.Sort(all)
 	return result{
@@ -171,6 +190,7 @@ func (l load) drive(ctx context.Context, s *side, d time.Duration, op operation)
 		cpuPerOp:  (after - cpu) / time.Duration(len(all)),
 		p50:       all[len(all)/2],
 		p99:       all[len(all)*99/100],
+		longest:   all[len(all)-1],
 	}, nil
 }
 

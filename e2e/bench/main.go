@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/coordd/coordd/e2e/cluster"
@@ -32,7 +33,7 @@ type settings struct {
 	duration     time.Duration
 	load         load
 	members      int
-	locks        bool
+	run          *regexp.Regexp
 }
 
 func run(ctx context.Context) error {
@@ -46,9 +47,12 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.load.connections, "connections", 20, "connections they share")
 	flag.IntVar(&s.load.keys, "keys", 1_000_000, "key space")
 	flag.IntVar(&s.load.valueBytes, "value", 256, "bytes of a value")
-	flag.BoolVar(&s.locks, "locks", true, "measure the handoff of a lock too")
+	only := flag.String("run", "", "measure only workloads whose names match this regular expression")
 	flag.Parse()
-
+	var err error
+	if s.run, err = regexp.Compile(*only); err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
 	dir, err := os.MkdirTemp("", "coordd-bench-")
 	if err != nil {
 		return err

@@ -36,6 +36,10 @@ var metrics = []metric{
 	{"server CPU/op", func(r result) float64 { return float64(r.cpuPerOp) }, micros},
 	{"p50", func(r result) float64 { return float64(r.p50) }, micros},
 	{"p99", func(r result) float64 { return float64(r.p99) }, micros},
+	{"p99 before", func(r result) float64 { return float64(r.p99Before) }, micros},
+	{"p99 ÷ before", func(r result) float64 { return r.ratio() }, func(v float64) string { return fmt.Sprintf("%.2f", v) }},
+	{"longest", func(r result) float64 { return float64(r.longestMeanwhile) }, micros},
+	{"it took", func(r result) float64 { return float64(r.took) }, micros},
 }
 
 func micros(v float64) string { return fmt.Sprintf("%.1f µs", v/float64(time.Microsecond)) }
