@@ -333,7 +333,10 @@ func (n *Node) stepInbox() {
 
 func (n *Node) handleReady(rd raft.Ready) {
 	if rd.SoftState != nil || !raft.IsEmptyHardState(rd.HardState) {
-		n.publishStatus()
+		if n.publishStatus() {
+			n.reads.leaderChanged()
+			n.startReads()
+		}
 	}
 	for _, rs := range rd.ReadStates {
 		n.finishRead(rs)
@@ -357,7 +360,7 @@ func (n *Node) handleReady(rd raft.Ready) {
 }
 
 // publishStatus makes the RawNode's state visible and tells of a new leader or term.
-func (n *Node) publishStatus() {
+func (n *Node) publishStatus() (changed bool) {
 	basic := n.raw.BasicStatus()
 	now := &Status{
 		ID:        n.cfg.ID,
@@ -367,7 +370,7 @@ func (n *Node) publishStatus() {
 	}
 	before := n.status.Swap(now)
 	if before != nil && before.Leader == now.Leader && before.Term == now.Term {
-		return
+		return false
 	}
 	n.metrics.led(before, now.Leader)
 	n.cfg.Logger.Info("raft state", "state", basic.RaftState.String(), "term", now.Term, "leader", fmt.Sprintf("%x", now.Leader))
@@ -375,6 +378,7 @@ func (n *Node) publishStatus() {
 	defer n.changedMu.Unlock()
 	close(n.changed)
 	n.changed = make(chan struct{})
+	return true
 }
 
 // deliver hands on the responses of a finished storage message: to this

@@ -93,6 +93,14 @@ func (r *reads) tick() {
 	r.age++
 }
 
+// leaderChanged lets the round on its way be asked again at once: whom it was
+// asked of may be gone, or have dropped it when it was deposed.
+func (r *reads) leaderChanged() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.age = retryReadTicks
+}
+
 // startReads asks raft for a read index when there are readers and no round is
 // on its way, or when the one on its way seems lost.
 func (n *Node) startReads() {

@@ -77,31 +77,14 @@ func (s still) ConfState() *raftpb.ConfState  { return s.conf }
 // entry in its own log and nowhere else.
 func newLeader(t *testing.T) *Node {
 	t.Helper()
-	cfg := Config{
-		ID:           1,
-		Recovered:    &wal.Recovered{Snapshot: wal.Position{Index: 1, Term: 1}},
-		StateMachine: still{conf: &raftpb.ConfState{Voters: []uint64{1, 2, 3}}},
-	}
-	entries, err := newEntryLog(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := raft.NewRawNode(&raft.Config{
-		ID: 1, ElectionTick: 10, HeartbeatTick: 1, Storage: entries, Applied: 1, AsyncStorageWrites: true,
-		MaxSizePerMsg: maxMessageBytes, MaxInflightMsgs: maxInflightMessages,
-		Logger: raftLogger{slog.New(slog.DiscardHandler)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &Node{cfg: cfg, raw: raw, entries: entries}
-	if err := raw.Campaign(); err != nil {
+	n, _ := newVoter(t)
+	if err := n.raw.Campaign(); err != nil {
 		t.Fatal(err)
 	}
 	writeAppends(t, n)
 	step(t, n, &raftpb.Message{Type: raftpb.MsgVoteResp.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(2))})
 	writeAppends(t, n)
-	if raw.BasicStatus().Lead != 1 {
+	if n.raw.BasicStatus().Lead != 1 {
 		t.Fatal("not elected")
 	}
 	return n
@@ -161,4 +144,69 @@ func TestLeaderWithSlowDiskReads(t *testing.T) {
 	if !n.canRead() {
 		t.Error("a leader whose log is behind its commit index does not read")
 	}
+}
+
+// sent is a transport that keeps what it gets.
+type sent struct{ msgs []*raftpb.Message }
+
+func (s *sent) Send(msgs []*raftpb.Message) { s.msgs = append(s.msgs, msgs...) }
+
+// A read of which the old leader was asked must not wait for the retry: the new
+// one is asked as soon as it is known.
+func TestReadIsAskedOfNewLeaderAtOnce(t *testing.T) {
+	n, out := newVoter(t)
+	lead := func(leader, term uint64) {
+		step(t, n, &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: &leader, To: new(uint64(1)), Term: &term})
+		n.handleReadies()
+	}
+	askedOf := func(leader uint64) (times int) {
+		for _, m := range out.msgs {
+			if m.GetType() == raftpb.MsgReadIndex && m.GetTo() == leader {
+				times++
+			}
+		}
+		return times
+	}
+	lead(2, 2)
+	if _, _, err := n.reads.join(); err != nil {
+		t.Fatal(err)
+	}
+	n.startReads()
+	n.handleReadies()
+	if askedOf(2) != 1 {
+		t.Fatalf("the leader was asked %d times", askedOf(2))
+	}
+	lead(3, 3)
+	lead(3, 3)
+	if askedOf(2) != 1 || askedOf(3) != 1 {
+		t.Errorf("the old leader was asked %d times, the new one %d", askedOf(2), askedOf(3))
+	}
+}
+
+// newVoter returns one of three, without goroutines, and what it sends.
+func newVoter(t *testing.T) (*Node, *sent) {
+	t.Helper()
+	out := new(sent)
+	cfg := Config{
+		ID:           1,
+		Recovered:    &wal.Recovered{Snapshot: wal.Position{Index: 1, Term: 1}},
+		StateMachine: still{conf: &raftpb.ConfState{Voters: []uint64{1, 2, 3}}},
+		Transport:    out,
+		Logger:       slog.New(slog.DiscardHandler),
+	}
+	entries, err := newEntryLog(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := raft.NewRawNode(&raft.Config{
+		ID: 1, ElectionTick: 10, HeartbeatTick: 1, Storage: entries, Applied: 1, AsyncStorageWrites: true,
+		MaxSizePerMsg: maxMessageBytes, MaxInflightMsgs: maxInflightMessages, Logger: raftLogger{cfg.Logger},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Node{
+		cfg: cfg, raw: raw, entries: entries, appends: newQueue(), applies: newQueue(),
+		reads: newReads(), metrics: newMetrics(), changed: make(chan struct{}),
+	}, out
 }
