@@ -156,7 +156,8 @@ func minLeaseTTLSeconds(electionTimeout time.Duration) int64 {
 func (s *Server) run(serve func() error) {
 	s.running.Go(func() {
 		err := serve()
-		if err == nil || s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		ended := errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped)
+		if err == nil || s.ctx.Err() != nil || ended {
 			return
 		}
 		s.failWith(err)
@@ -164,7 +165,7 @@ func (s *Server) run(serve func() error) {
 }
 
 // stop ends streams, lets calls under way finish for at most grace, and closes
-// the connections.
+// the connections. It may be called again.
 func (c *clients) stop(grace time.Duration) {
 	for _, splitter := range c.splitters {
 		splitter.Close() // its listener may be closed already

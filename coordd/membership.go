@@ -15,7 +15,8 @@ import (
 //
 // Who is removed gets one election timeout more: messages that wait for it tell
 // it so. The same time a member that has removed itself stays, for those who are
-// still to learn that its removal is decided and might need its vote for that.
+// still to learn that its removal is decided and might need its vote for that. Its
+// clients it turns away at once: no leader answers it any more.
 func (s *Server) followMembers() {
 	until := map[uint64]time.Time{} // zero for members; for who is none any more, when to let go
 	for {
@@ -48,6 +49,10 @@ func (s *Server) connectMembers(until map[uint64]time.Time, now time.Time) (next
 		case due.IsZero():
 			until[id] = now.Add(s.cfg.ElectionTimeout)
 			next = time.After(s.cfg.ElectionTimeout)
+			if id == s.storage.memberID {
+				s.node.Retire()
+				s.clients.stop(stopTimeout)
+			}
 		case due.After(now):
 			next = time.After(due.Sub(now))
 		default:

@@ -110,7 +110,6 @@ func (s *Server) start() (err error) {
 	if err := s.startNode(); err != nil {
 		return err
 	}
-	s.running.Go(s.followMembers)
 	expirer := &expire.Driver{Node: s.node, Leases: s.storage.store.Leases(), Now: time.Now, Logger: s.log}
 	s.running.Go(func() { expirer.Run(s.ctx) })
 	s.startUpkeep()
@@ -118,6 +117,7 @@ func (s *Server) start() (err error) {
 	if err := s.serveClients(); err != nil {
 		return err
 	}
+	s.running.Go(s.followMembers)
 	s.running.Go(s.publish)
 	return nil
 }
@@ -273,6 +273,9 @@ func (s *Server) failWith(err error) {
 func (s *Server) Stop() {
 	s.handOver()
 	s.stop()
+	if s.Err() != nil && s.node != nil {
+		s.node.Retire() // nothing will answer the requests under way
+	}
 	if s.clients != nil {
 		s.clients.stop(stopTimeout)
 	}

@@ -207,6 +207,15 @@ func (n *Node) Stop() {
 	n.done.Wait()
 }
 
+// Retire ends all requests, present and future, with ErrStopped. The member goes
+// on to vote and to replicate until Stop.
+func (n *Node) Retire() {
+	n.do(func() {
+		n.reads.fail(ErrStopped)
+		n.proposals.fail(ErrStopped)
+	})
+}
+
 // Step takes a message from another member. It never blocks: beyond a bound
 // messages are dropped, as a network may.
 func (n *Node) Step(_ context.Context, m *raftpb.Message) error {

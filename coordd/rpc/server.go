@@ -134,8 +134,7 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 
 // Stop ends all streams with etcd's "server stopped", lets unary calls finish
-// for at most grace, and then closes all connections. It must not be called
-// before every listener has been given to Serve.
+// for at most grace, and then closes all connections. Serve fails from then on.
 func (s *Server) Stop(grace time.Duration) {
 	s.health.Shutdown()
 	s.stop()
