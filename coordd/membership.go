@@ -63,6 +63,14 @@ func (s *Server) connectMembers(until map[uint64]time.Time, now time.Time) (next
 	return next
 }
 
+// refused is told that another member takes this one for removed. It may be about
+// to find that in its own log, and to answer whoever asked it for that.
+func (s *Server) refused() {
+	s.refuse.Do(func() {
+		time.AfterFunc(s.cfg.ElectionTimeout, func() { s.failWith(removedError(&s.cfg, s.storage.memberID)) })
+	})
+}
+
 // letGo ends what there is with a member that was removed.
 func (s *Server) letGo(id uint64) {
 	if id == s.storage.memberID {

@@ -50,6 +50,7 @@ type Server struct {
 	failed chan struct{}
 	err    error // set before failed is closed
 	fail   sync.Once
+	refuse sync.Once
 
 	ctx     context.Context // ends with Stop
 	stop    context.CancelFunc
@@ -105,7 +106,7 @@ func (s *Server) start() (err error) {
 		SnapshotTimeout:   snapshotTimeout,
 		ReportUnreachable: func(id uint64) { s.node.ReportUnreachable(id) },
 		ReportSnapshot:    func(id uint64, ok bool) { s.node.ReportSnapshot(id, ok) },
-		Removed:           func() { s.failWith(removedError(&s.cfg, s.storage.memberID)) },
+		Removed:           s.refused,
 	})
 	if err := s.startNode(); err != nil {
 		return err
