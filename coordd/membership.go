@@ -3,11 +3,9 @@ package coordd
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/coordd/coordd/coordd/rpc"
-	"github.com/coordd/coordd/proto/coordpb"
 )
 
 // followMembers keeps the connections to the other members as the store says,
@@ -43,9 +41,12 @@ func (s *Server) connectMembers(until map[uint64]time.Time, now time.Time) (next
 			s.log.Error("a member cannot be reached", "name", m.Name, "error", err)
 		}
 	}
+	for _, id := range s.transport.Peers() {
+		until[id] = until[id] // who has called may have been removed before it was known here
+	}
 	for id, due := range until {
 		switch {
-		case slices.ContainsFunc(members, func(m *coordpb.Member) bool { return m.Id == id }):
+		case !s.storage.store.Removed(id):
 		case due.IsZero():
 			until[id] = now.Add(s.cfg.ElectionTimeout)
 			next = time.After(s.cfg.ElectionTimeout)
@@ -69,6 +70,24 @@ func (s *Server) refused() {
 	s.refuse.Do(func() {
 		time.AfterFunc(s.cfg.ElectionTimeout, func() { s.failWith(removedError(&s.cfg, s.storage.memberID)) })
 	})
+}
+
+// calledBy connects to a member that has called. This one may have missed that it
+// was added or has moved, and must answer it to learn of that.
+func (s *Server) calledBy(id uint64, urls []string) {
+	if err := s.transport.Called(id, urls); err != nil && s.ctx.Err() == nil {
+		s.log.Warn("a member that has called cannot be reached", "member", fmt.Sprintf("%x", id), "error", err)
+	}
+}
+
+// peerURLs are where the others reach this member, by its own record.
+func (s *Server) peerURLs() []string {
+	for _, m := range s.storage.store.Members() {
+		if m.Id == s.storage.memberID {
+			return m.PeerUrls
+		}
+	}
+	return nil
 }
 
 // letGo ends what there is with a member that was removed.

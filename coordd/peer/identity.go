@@ -18,6 +18,9 @@ const (
 	toKey      = "coordd-to"
 )
 
+// urlsKey is metadata of Messages alone: where the caller is to be reached.
+const urlsKey = "coordd-from-urls-bin"
+
 // identity says who calls whom in which cluster.
 type identity struct{ cluster, from, to uint64 }
 
@@ -25,6 +28,14 @@ func hex(id uint64) string { return strconv.FormatUint(id, 16) }
 
 func (i identity) metadata() metadata.MD {
 	return metadata.Pairs(clusterKey, hex(i.cluster), fromKey, hex(i.from), toKey, hex(i.to))
+}
+
+// withURLs adds to an outgoing call where this member is to be reached.
+func withURLs(ctx context.Context, urls []string) context.Context {
+	for _, u := range urls {
+		ctx = metadata.AppendToOutgoingContext(ctx, urlsKey, u)
+	}
+	return ctx
 }
 
 // incomingIdentity reads the identity of a call that came in.

@@ -34,6 +34,12 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// call is who has called, and from where.
+type call struct {
+	from uint64
+	urls []string
+}
+
 // receiver is a member's answering side on a loopback socket.
 type receiver struct {
 	t       *testing.T
@@ -43,6 +49,7 @@ type receiver struct {
 	step    func(context.Context, *raftpb.Message) error
 	refuses bool // stores: raft does not want them
 	held    func() (kvcore.Held, error)
+	called  chan call
 	server  *grpc.Server
 	done    chan struct{}
 	address string
@@ -56,7 +63,7 @@ func newReceiver(t *testing.T) *receiver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{t: t, fs: fs, dir: dir, stepped: make(chan *raftpb.Message, 1<<16), address: "127.0.0.1:0"}
+	r := &receiver{t: t, fs: fs, dir: dir, stepped: make(chan *raftpb.Message, 1<<16), called: make(chan call, 1<<10), address: "127.0.0.1:0"}
 	r.step = func(_ context.Context, m *raftpb.Message) error {
 		r.stepped <- m
 		return nil
@@ -80,6 +87,7 @@ func (r *receiver) start() {
 		MemberID:  bob,
 		Logger:    slog.New(slog.DiscardHandler),
 		Step:      r.step,
+		Called:    func(from uint64, urls []string) { r.called <- call{from, urls} },
 		Snapshots: r.dir,
 		StepSnapshot: func(ctx context.Context, m *raftpb.Message) (bool, error) {
 			return !r.refuses, r.step(ctx, m)
@@ -140,6 +148,7 @@ func newTransport(t *testing.T, change func(*peer.Config)) *transport {
 		ClusterID:         cluster,
 		MemberID:          alice,
 		Logger:            slog.New(slog.DiscardHandler),
+		URLs:              func() []string { return []string{"http://alice:1", "http://älice:2"} },
 		OpenSnapshot:      func() (peer.Snapshot, error) { return peer.Snapshot{}, errors.New("no store") },
 		SnapshotTimeout:   time.Minute,
 		ReportUnreachable: func(id uint64) { tr.unreachable <- id },

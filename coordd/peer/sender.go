@@ -33,6 +33,8 @@ type sender struct {
 	client   coordpb.PeerClient
 	queue    *queue
 
+	addresses addresses // what urls was made of; guarded by Transport.mu
+
 	snapshots       chan *raftpb.Message // at most one waits
 	sendingSnapshot atomic.Bool          // one waits or is being sent
 
@@ -126,7 +128,7 @@ func (s *sender) connect() {
 // stream opens one stream and attends it until it ends. The member answers
 // with its header once it has accepted who calls, and with nothing else before the end.
 func (s *sender) stream() (opened bool, err error) {
-	ctx, cancel := context.WithCancel(s.withIdentity(s.ctx))
+	ctx, cancel := context.WithCancel(withURLs(s.withIdentity(s.ctx), s.config.URLs()))
 	defer cancel()
 	stream, err := s.client.Messages(ctx)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/coordd/coordd/coordd/snap"
@@ -25,6 +26,9 @@ type ServerConfig struct {
 	// Step gives raft a message; it may block to slow the sender down. An error ends
 	// the stream, and the sender opens another: return nil for a message that raft merely ignores.
 	Step func(ctx context.Context, m *raftpb.Message) error
+	// Called is told of each member that opens a stream of messages, with the URLs
+	// that it gives.
+	Called func(from uint64, urls []string)
 	// Snapshots is where received stores go. StepSnapshot gives raft the MsgSnap of one
 	// that is durable there, and says whether raft wants it. One that it does not want is removed.
 	Snapshots    *snap.Dir
@@ -80,6 +84,9 @@ func (s *Server) Messages(stream grpc.ClientStreamingServer[coordpb.MessageBatch
 	}
 	if err := stream.SendHeader(nil); err != nil { // says that the caller is accepted
 		return err
+	}
+	if urls := metadata.ValueFromIncomingContext(ctx, urlsKey); len(urls) > 0 {
+		s.config.Called(from, urls)
 	}
 	for {
 		batch, err := stream.Recv()

@@ -8,6 +8,10 @@
 // Stores travel beside the messages on the same connection; of a store that the
 // other member has the beginning of, only what it lacks does.
 //
+// Who opens a stream says where it is to be reached. A member that was away while
+// others moved or came finds them by that, and answers, and so gets the log that
+// tells it.
+//
 //	Send ─┬─ queue ── write ── Messages stream ──────── Server ── Step
 //	      └─ one waiting MsgSnap ── StorePosition? ──── Server
 //	                             ── InstallSnapshot ─── Server ── snap.Receiver ── StepSnapshot
@@ -37,6 +41,10 @@ var (
 	ErrStopped = errors.New("peer: transport stopped")
 )
 
+// maxCallers bounds the members connected to because they called: who calls is not
+// proved to be one.
+const maxCallers = 64
+
 // Snapshot is an opened store to be sent. WriteTo is called once at most, Close exactly once.
 type Snapshot struct {
 	Index, Term uint64
@@ -60,6 +68,8 @@ type Config struct {
 	MemberID  uint64 // this member
 	Logger    *slog.Logger
 	TLS       ClientTLS // of calls to https:// and unixs:// URLs
+	// URLs are where this member is to be reached, as it tells those it calls.
+	URLs func() []string
 	// OpenSnapshot opens the newest durable state of the store.
 	OpenSnapshot func() (Snapshot, error)
 	// SnapshotTimeout is how long a member may make no progress in taking a store
@@ -107,7 +117,21 @@ func New(c Config) *Transport {
 // is there already with other URLs is connected anew; with the same ones
 // nothing happens. The connection comes up in the background.
 func (t *Transport) Add(id uint64, urls []string) error {
-	old, err := t.replace(id, urls)
+	return t.connect(id, func(a *addresses) { a.recorded = slices.Clone(urls) })
+}
+
+// Called is Add with the URLs that a member gave when it called this one. They
+// count beside those of Add: it may have moved, or have become a member, since
+// the log that this member has.
+func (t *Transport) Called(id uint64, urls []string) error {
+	if _, err := t.peer(id); err != nil && len(t.Peers()) >= maxCallers {
+		return fmt.Errorf("%w %x, and there are %d others", ErrUnknownPeer, id, maxCallers)
+	}
+	return t.connect(id, func(a *addresses) { a.told = slices.Clone(urls) })
+}
+
+func (t *Transport) connect(id uint64, change func(*addresses)) error {
+	old, err := t.replace(id, change)
 	if err != nil {
 		return fmt.Errorf("peer: add member %x: %w", id, err)
 	}
@@ -119,22 +143,49 @@ func (t *Transport) Add(id uint64, urls []string) error {
 
 // replace puts in a new sender unless there is one with these URLs. The old one
 // is to be stopped without the lock: it may be reporting to raft, and raft may be in Send.
-func (t *Transport) replace(id uint64, urls []string) (old *sender, err error) {
+func (t *Transport) replace(id uint64, change func(*addresses)) (old *sender, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ctx.Err() != nil {
 		return nil, ErrStopped
 	}
-	old = t.peers[id]
+	var a addresses
+	if old = t.peers[id]; old != nil {
+		a = old.addresses
+	}
+	change(&a)
+	urls := a.all()
 	if old != nil && slices.Equal(old.urls, urls) {
+		old.addresses = a
 		return nil, nil
 	}
-	s, err := newSender(t.ctx, &t.config, t.reports, id, slices.Clone(urls))
+	s, err := newSender(t.ctx, &t.config, t.reports, id, urls)
 	if err != nil {
 		return nil, err
 	}
+	s.addresses = a
 	t.peers[id] = s
 	return old, nil
+}
+
+// addresses are where a member is to be reached.
+type addresses struct{ recorded, told []string }
+
+func (a addresses) all() []string {
+	all := slices.Clone(a.recorded)
+	for _, u := range a.told {
+		if !slices.Contains(all, u) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// Peers returns the members that were added or have called.
+func (t *Transport) Peers() []uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Collect(maps.Keys(t.peers))
 }
 
 // Remove ends what runs for the member id; messages to it are dropped from now on.

@@ -3,6 +3,7 @@ package peer_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -73,6 +74,46 @@ func TestReconnectsToARestartedMember(t *testing.T) {
 		if m := r.next(); m.GetIndex() != 10+restart {
 			t.Fatalf("got index %d after restart %d", m.GetIndex(), restart)
 		}
+	}
+}
+
+// A member that was not added, or has moved, is reached where it says that it is.
+func TestMemberThatCallsIsReached(t *testing.T) {
+	r, tr := newReceiver(t), newTransport(t, nil)
+	here, gone := []string{"http://" + r.address}, []string{"http://127.0.0.1:1"}
+	if err := tr.Called(bob, here); err != nil {
+		t.Fatal(err)
+	}
+	tr.connected()
+	if got := await(t, r.called); got.from != alice || !slices.Equal(got.urls, []string{"http://alice:1", "http://älice:2"}) {
+		t.Errorf("alice has called as %x from %q", got.from, got.urls)
+	}
+	for _, recorded := range [][]string{gone, here} {
+		if err := tr.Add(bob, recorded); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r.called)
+		tr.connected()
+	}
+	since := tr.ActiveSince(bob)
+	if err := tr.Called(bob, here); err != nil || tr.ActiveSince(bob) != since {
+		t.Errorf("to be told what is known is no reason to connect anew (%v)", err)
+	}
+	if got := tr.Peers(); !slices.Equal(got, []uint64{bob}) {
+		t.Errorf("peers %x", got)
+	}
+	tr.Remove(bob)
+	if got := tr.Peers(); len(got) != 0 {
+		t.Errorf("peers %x after bob was removed", got)
+	}
+	for id := range uint64(1000) {
+		err := tr.Called(id+1, gone)
+		if err != nil && !errors.Is(err, peer.ErrUnknownPeer) {
+			t.Fatal(err)
+		}
+	}
+	if got := len(tr.Peers()); got > 100 {
+		t.Errorf("%d who called are connected to", got)
 	}
 }
 
