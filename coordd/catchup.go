@@ -11,6 +11,9 @@ import (
 
 // openSnapshot opens the newest durable state for a follower.
 func (s *Server) openSnapshot() (peer.Snapshot, error) {
+	if s.storage.store.Corrupt(s.storage.memberID) {
+		return peer.Snapshot{}, errDamaged
+	}
 	snapshot, err := s.storage.store.Snapshot()
 	if err != nil {
 		return peer.Snapshot{}, err

@@ -114,7 +114,7 @@ func (s *Server) handOver() {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.ElectionTimeout)
 	defer cancel()
-	to, err := rpc.Successor(ctx, s.node, s.transport.ActiveSince)
+	to, err := rpc.Successor(ctx, s.node, s.mayLeadSince)
 	if err == nil {
 		err = s.node.TransferLeader(ctx, to)
 	}

@@ -15,6 +15,7 @@ import (
 func (s *Server) startUpkeep() {
 	s.quota = s.newQuota()
 	s.running.Go(func() { s.quota.Run(s.ctx) })
+	s.running.Go(s.yieldWhenDamaged)
 	checks := &corrupt.Driver{
 		Node: s.node, Store: s.storage.store, HashKV: s.transport.HashKV,
 		Every: s.cfg.CorruptCheckTime, AtCompactions: s.cfg.CompactHashCheckTime,

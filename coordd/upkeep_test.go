@@ -5,6 +5,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/kvcore/backend"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestUpkeepSettings(t *testing.T) {
@@ -49,5 +54,37 @@ func TestDefragmentationGivesWay(t *testing.T) {
 	resume()
 	if !d.begin(nil) {
 		t.Error("none begins after that")
+	}
+}
+
+// TestDamagedStoreIsNotSent: a store in doubt takes no sound one's place.
+func TestDamagedStoreIsNotSent(t *testing.T) {
+	store, err := kvcore.Open(backend.NewMemory(), kvcore.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	s := &Server{storage: &storage{store: store, memberID: 7}}
+	for i, step := range []struct {
+		member uint64
+		action pb.AlarmRequest_AlarmAction
+		want   error
+	}{
+		{8, pb.AlarmRequest_ACTIVATE, nil},
+		{7, pb.AlarmRequest_ACTIVATE, errDamaged},
+		{7, pb.AlarmRequest_DEACTIVATE, nil},
+		{0, pb.AlarmRequest_ACTIVATE, errDamaged},
+	} {
+		alarm := &pb.AlarmRequest{Action: step.action, MemberID: step.member, Alarm: pb.AlarmType_CORRUPT}
+		if r := store.Apply(uint64(i+1), 1, []proto.Message{alarm}); r[0].Err != nil {
+			t.Fatal(r[0].Err)
+		}
+		snapshot, err := s.openSnapshot()
+		if !errors.Is(err, step.want) {
+			t.Errorf("after %v: %v, want %v", alarm, err, step.want)
+		}
+		if err == nil {
+			snapshot.Close()
+		}
 	}
 }

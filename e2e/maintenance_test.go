@@ -228,6 +228,47 @@ func TestDamagedMemberStopsServing(t *testing.T) {
 	}
 }
 
+// TestDamagedLeaderGivesWay: a leader whose store is damaged does not stay one: it
+// would send that to members that lag.
+func TestDamagedLeaderGivesWay(t *testing.T) {
+	c := startCluster(t, 3, "--corrupt-check-time", "1s", "--snapshot-catchup-entries", "10")
+	client := newClient(t, c.Endpoints()...)
+	ctx := within(t, 2*time.Minute)
+	const value = "the-value-that-is-to-be-damaged"
+	if _, err := client.Put(ctx, "damaged", value); err != nil {
+		t.Fatal(err)
+	}
+	leader, followers := splitLeader(t, c)
+	mustTool(t, "etcdctl", "--endpoints", leader.ClientURL, "snapshot", "save", filepath.Join(t.TempDir(), "flushed"))
+	leader.Stop()
+	damage(t, filepath.Join(leader.DataDir, "member", "snap", "db"), value)
+	if err := leader.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	status, err := client.Status(ctx, leader.ClientURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := status.Header.MemberId
+	await(t, "the damaged member is not found out", func() bool {
+		list, err := client.AlarmList(ctx)
+		return err == nil && len(list.Alarms) == 1 && list.Alarms[0].MemberID == damaged
+	})
+	// As an election may at any time, this makes it the leader.
+	now, _ := splitLeader(t, c)
+	lead := newClient(t, now.ClientURL)
+	if _, err := lead.MoveLeader(ctx, damaged); err != nil {
+		t.Logf("moving leadership to the damaged member: %v", err)
+	}
+	await(t, "the damaged member leads", func() bool {
+		status, err := client.Status(ctx, followers[0].ClientURL)
+		return err == nil && status.Leader != 0 && status.Leader != damaged
+	})
+}
+
 // damage changes one byte of a value in a file, wherever it stands.
 func damage(t testing.TB, file, value string) {
 	t.Helper()
