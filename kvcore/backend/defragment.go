@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -31,6 +32,8 @@ const (
 	// copyBytes are written in one transaction of a copy: so little that the sync
 	// of another file, as of a log, does not wait long for it.
 	copyBytes = 256 << 10
+	// hurryBytes are, where commits come faster than they can be copied like that.
+	hurryBytes = 4 << 20
 	// maxRecordBytes of changed keys are remembered at most. Beyond that the copy
 	// catches up by comparing two readers, key by key.
 	maxRecordBytes = 16 << 20
@@ -49,7 +52,7 @@ func (b *bolt) Defragment(ctx context.Context, progress func(done, total int64))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(b.closing, func() { cancel(ErrClosed) })()
-	d := &defragmentation{bolt: b, ctx: ctx, progress: progress}
+	d := &defragmentation{bolt: b, ctx: ctx, progress: progress, most: copyBytes}
 	if err := d.run(); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -69,6 +72,7 @@ type defragmentation struct {
 	seen    *boltReader // the copy holds this, or will once pending is written
 	pending []op        // of the next transaction
 	bytes   int         // of pending
+	most    int         // bytes of one transaction
 
 	done, total int64
 }
@@ -101,6 +105,7 @@ func (d *defragmentation) run() (err error) {
 	if err := d.copyAll(); err != nil {
 		return err
 	}
+	last := math.MaxInt
 	for range maxRounds {
 		behind, err := d.catchUp()
 		if err != nil {
@@ -109,6 +114,10 @@ func (d *defragmentation) run() (err error) {
 		if behind <= switchBytes {
 			break
 		}
+		if behind >= last {
+			d.hurry()
+		}
+		last = behind
 	}
 	switched, err = d.replace(partial)
 	return err
@@ -126,6 +135,11 @@ func (b *bolt) recordAnew() (*record, *boltReader) {
 	recorded := b.record
 	b.record = new(record)
 	return recorded, r
+}
+
+// hurry makes the copy go as fast as it can, without a rest where progress takes one.
+func (d *defragmentation) hurry() {
+	d.most, d.progress = hurryBytes, func(int64, int64) {}
 }
 
 func (b *bolt) stopRecording() {
@@ -153,7 +167,7 @@ func (d *defragmentation) copyAll() error {
 func (d *defragmentation) put(bucket Bucket, k, v []byte) error {
 	d.pending = append(d.pending, op{bucket, k, v})
 	d.bytes += len(k) + len(v)
-	if d.bytes < copyBytes {
+	if d.bytes < d.most {
 		return nil
 	}
 	return d.flush()
@@ -253,7 +267,7 @@ func (d *defragmentation) replace(partial string) (switched bool, err error) {
 	if d.failed != nil {
 		return false, d.failed
 	}
-	d.progress = func(int64, int64) {} // whom it tells may wait for a commit
+	d.hurry() // commits wait, and whom progress tells may wait for one
 	if err := d.follow(d.record, last); err != nil {
 		return false, err
 	}

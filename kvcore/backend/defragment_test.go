@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -234,5 +235,46 @@ func TestCatchUpByComparing(t *testing.T) {
 	}
 	if recorded.bytes == 0 || recorded.lost {
 		t.Errorf("the record of one batch: %d bytes, lost: %t", recorded.bytes, recorded.lost)
+	}
+}
+
+// TestDefragmentKeepsUpWithCommits: commits that come faster than the copy is
+// written at leisure do not make it go on for ever.
+func TestDefragmentKeepsUpWithCommits(t *testing.T) {
+	b, err := openBolt(filepath.Join(t.TempDir(), "db"), 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	commits := uint64(0)
+	commit := func(int64, int64) {
+		if commits++; commits > 200 {
+			giveUp()
+		}
+		batch := b.Begin(commits, 1)
+		for half := range byte(2) {
+			batch.Put(Key, append(binary.BigEndian.AppendUint64(nil, commits), half), make([]byte, copyBytes))
+		}
+		if err := b.Commit(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		commit(0, 0)
+	}
+	if err := b.Defragment(ctx, commit); err != nil {
+		t.Fatalf("after %d commits: %v", commits, err)
+	}
+	r := b.Reader()
+	defer r.Release()
+	kept := uint64(0)
+	r.Ascend(Key, nil, nil, func(_, _ []byte) bool {
+		kept++
+		return true
+	})
+	if kept != 2*commits {
+		t.Errorf("%d keys are there of %d commits of two", kept, commits)
 	}
 }
