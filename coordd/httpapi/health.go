@@ -139,12 +139,16 @@ func (h *healthHandler) serveChecks(mux *http.ServeMux, kind string, checks []ch
 // known is no error: the probe may be written for another release.
 func without(checks []check, excluded []string, log *slog.Logger) []check {
 	checks = slices.Clone(checks)
+	var unknown []string
 	for _, name := range excluded {
 		before := len(checks)
 		checks = slices.DeleteFunc(checks, func(c check) bool { return c.name == name })
 		if name != "" && len(checks) == before {
-			log.Warn("a health check to exclude is not known", "name", name)
+			unknown = append(unknown, name)
 		}
+	}
+	if len(unknown) > 0 { // anyone can ask for any number of them
+		log.Debug("health checks to exclude are not known", "names", unknown)
 	}
 	return checks
 }

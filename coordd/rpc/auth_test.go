@@ -47,6 +47,12 @@ func simpleTokens(t *testing.T, store *kvcore.Store) token.Provider {
 func newAuthRig(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
 	r := newRig(t, change)
+	r.enableAuth(t)
+	return r
+}
+
+func (r *rig) enableAuth(t *testing.T) {
+	t.Helper()
 	_, err := r.client.UserAdd(t.Context(), "root", "r")
 	if err == nil {
 		_, err = r.client.UserGrantRole(t.Context(), "root", "root")
@@ -57,7 +63,6 @@ func newAuthRig(t *testing.T, change func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
 }
 
 // login returns a context that shows a user's token.

@@ -74,6 +74,11 @@ func (s *Server) read(ctx context.Context, r proto.Message, read func() error) e
 	if err := read(); err != nil {
 		return err
 	}
+	return s.unchanged(table)
+}
+
+// unchanged fails where the users are others than those of the table.
+func (s *Server) unchanged(table *auth.Table) error {
 	if now := s.Store.Auth(); now.Enabled() && (!table.Enabled() || now.Revision() != table.Revision()) {
 		return auth.ErrOldRevision
 	}
@@ -81,9 +86,11 @@ func (s *Server) read(ctx context.Context, r proto.Message, read func() error) e
 }
 
 // onBehalf returns the command for a write that the caller asks for: without
-// authentication the request itself.
+// authentication the request itself, unless members make such requests too. A
+// caller's must not pass for one of those where authentication is on already
+// and this member has yet to learn of it.
 func (s *Server) onBehalf(ctx context.Context, r proto.Message) (proto.Message, error) {
-	if !s.Store.Auth().Enabled() {
+	if !s.Store.Auth().Enabled() && !madeByMembers(r) {
 		return r, nil
 	}
 	id, err := s.identifyCaller(ctx)
@@ -91,6 +98,14 @@ func (s *Server) onBehalf(ctx context.Context, r proto.Message) (proto.Message, 
 		return nil, err
 	}
 	return coordpb.OnBehalf(id.User, id.Revision, r)
+}
+
+func madeByMembers(r proto.Message) bool {
+	switch r.(type) {
+	case *pb.CompactionRequest, *pb.AlarmRequest:
+		return true
+	}
+	return false
 }
 
 // identifyCaller is identify of calls that need somebody where authentication

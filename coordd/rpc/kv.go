@@ -8,6 +8,7 @@ import (
 
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/kvcore"
+	"github.com/coordd/coordd/kvcore/auth"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -166,12 +167,17 @@ func (s *kvServer) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServe
 	if err := s.prepareRead(stream.Context(), r, r.GetSerializable()); err != nil {
 		return err
 	}
-	return s.read(stream.Context(), r, func() error { return s.sendChunks(r, stream) })
+	table, err := s.permit(stream.Context(), r)
+	if err != nil {
+		return err
+	}
+	return s.sendChunks(r, table, stream)
 }
 
 // sendChunks answers with as many messages as it takes, all at the revision of
-// the first. Only the last has header, more and count.
-func (s *kvServer) sendChunks(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
+// the first, which must be one at which the users were still those of the table
+// that permits it. Only the last has header, more and count.
+func (s *kvServer) sendChunks(r *pb.RangeRequest, table *auth.Table, stream pb.KV_RangeStreamServer) error {
 	left := r.GetLimit()
 	if left <= 0 {
 		left = math.MaxInt64
@@ -192,6 +198,9 @@ func (s *kvServer) sendChunks(r *pb.RangeRequest, stream pb.KV_RangeStreamServer
 			return err
 		}
 		if header == nil {
+			if err := s.unchanged(table); err != nil {
+				return err
+			}
 			header, count = s.fill(response.Header), response.Count
 			if chunk.Revision <= 0 {
 				chunk.Revision = header.Revision

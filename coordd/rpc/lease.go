@@ -218,15 +218,9 @@ func (s *leaseServer) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLive
 	if err := s.Node.ReadIndex(ctx); err != nil {
 		return nil, err
 	}
-	var response *pb.LeaseTimeToLiveResponse
-	err := s.read(ctx, r, func() (err error) {
-		response, err = s.timeToLive(ctx, r)
-		return err
-	})
-	return response, err
-}
-
-func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	if _, err := s.permit(ctx, r); err != nil {
+		return nil, err
+	}
 	response := &pb.LeaseTimeToLiveResponse{Header: s.header(s.Store.Revision()), ID: r.GetID()}
 	err := s.askLeader(ctx, func(ctx context.Context, leader uint64) (err error) {
 		if leader == s.MemberID {
@@ -236,15 +230,17 @@ func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || !r.GetKeys() {
+		return response, err
 	}
-	if r.GetKeys() {
+	// The lease may have got other keys while the leader was asked.
+	err = s.read(ctx, r, func() error {
 		for _, key := range s.Store.Leases().Keys(lease.ID(r.GetID())) {
 			response.Keys = append(response.Keys, []byte(key))
 		}
-	}
-	return response, nil
+		return nil
+	})
+	return response, err
 }
 
 func (s *leaseServer) LeaseLeases(ctx context.Context, r *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {

@@ -33,6 +33,8 @@ const (
 	// MaxRequestBytes before gRPC itself refuses it, as in etcd. In between,
 	// the client gets the error that says what is wrong.
 	frameBytes = 512 << 10
+	// headerBytes bounds the metadata of a call, as net/http does its headers.
+	headerBytes = 1 << 20
 	// leaderPatience is for how many election timeouts without a leader a
 	// stream that requires one goes on: reconnecting costs more than waiting.
 	leaderPatience = 3
@@ -110,6 +112,7 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 		grpc.ChainStreamInterceptor(s.observeStream, s.interceptStream),
 		grpc.ForceServerCodecV2(s.traffic),
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + frameBytes),
+		grpc.MaxHeaderListSize(headerBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(cfg.MaxConcurrentStreams),
 	}, options...)...)
