@@ -21,6 +21,9 @@ write cut off. The member must not run; look at a copy of its directory, or at a
 
 Output is one line for each thing found, or with --write-out json one JSON object, made to be piped into less, grep
 and jq.`,
+		Example: `  coordctl debug wal --data-dir /var/lib/coordd | tail
+  coordctl debug db backup.db --key /config/
+  coordctl debug hash backup.db`,
 	}, newDebugWALCommand(s), newDebugDBCommand(s), newDebugSnapCommand(s), newDebugHashCommand(s))
 }
 

@@ -43,6 +43,9 @@ means, and ends the command with exit code 1.`,
 				return err
 			}
 			defer lock.Close() // nothing was written under it
+			if _, err := os.Stat(dir.Log()); err != nil {
+				return fmt.Errorf("no log to show, see --data-dir and --wal-dir: %w", err)
+			}
 			l := &logListing{out: out, from: from, to: to, full: full}
 			report, err := wal.Inspect(os.DirFS(dir.Log()), l.record)
 			if err := errors.Join(l.err, l.summarize(report), out.Flush()); err != nil {

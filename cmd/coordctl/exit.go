@@ -59,7 +59,7 @@ func report(stderr io.Writer, err error) int {
 		return 0
 	}
 	if !errors.Is(err, errReported) {
-		fmt.Fprintln(stderr, "Error:", err)
+		fmt.Fprintln(stderr, "Error:", textOf(err))
 		if usage, ok := errors.AsType[*usageError](err); ok {
 			fmt.Fprintf(stderr, "Run '%s --help' for usage.\n", usage.command)
 		} else if advice := advise(err); advice != "" {
@@ -70,6 +70,14 @@ func report(stderr io.Writer, err error) int {
 		return coded.code
 	}
 	return exitError
+}
+
+// textOf is an error's text, and of a server's bare answer what it says without gRPC's frame.
+func textOf(err error) string {
+	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok { // not errors.As: what wraps it says more
+		return answer.GRPCStatus().Message()
+	}
+	return err.Error()
 }
 
 // advise says what to do about an error whose text, etcd's own, does not.

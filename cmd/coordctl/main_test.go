@@ -29,7 +29,8 @@ var suites = []struct {
 	servers map[string]func(testing.TB) string // each returns an endpoint
 }{
 	{"testdata/*.txtar", map[string]func(testing.TB) string{"coordd": coorddtest.Start}},
-	{"testdata/operations/*.txtar", map[string]func(testing.TB) string{"etcd": startEtcd}},
+	{"testdata/operations/*.txtar", map[string]func(testing.TB) string{"etcd": startEtcd, "coordd": coorddtest.Start}},
+	{"testdata/etcd/*.txtar", map[string]func(testing.TB) string{"etcd": startEtcd}},
 }
 
 // TestScripts runs each script against a server of its own, so that revisions are the same in every run.
@@ -41,7 +42,8 @@ func TestScripts(t *testing.T) {
 		}
 		for server, start := range suite.servers {
 			for _, script := range scripts {
-				t.Run(server+"/"+strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+				name := strings.TrimSuffix(strings.TrimPrefix(script, "testdata/"), ".txtar")
+				t.Run(server+"/"+name, func(t *testing.T) {
 					t.Parallel()
 					runScript(t, script, strings.TrimPrefix(start(t), "http://"))
 				})

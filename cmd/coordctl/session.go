@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"slices"
@@ -142,11 +143,26 @@ func (s *session) client(endpoints ...string) (*clientv3.Client, error) {
 	}
 	cfg, err := clientv3.NewClientConfig(&spec, log)
 	if err != nil {
-		return nil, badArguments("TLS: %w", err)
+		return nil, s.secureError(err)
 	}
 	cfg.Logger = log
 	c, err := clientv3.New(*cfg)
 	return c, withCode(exitBadConnection, err)
+}
+
+// secureError is an error in the files of the TLS flags; it names the flag.
+func (s *session) secureError(err error) error {
+	if (s.secure.Cert == "") != (s.secure.Key == "") {
+		return badArguments("give both --cert and --key, or neither")
+	}
+	if unread, ok := errors.AsType[*fs.PathError](err); ok {
+		for flag, file := range map[string]string{"cert": s.secure.Cert, "key": s.secure.Key, "cacert": s.secure.Cacert} {
+			if file == unread.Path {
+				return badArguments("--%s: %w", flag, err)
+			}
+		}
+	}
+	return badArguments("--cert, --key, --cacert: %w", err)
 }
 
 // credentials is what the user is known by; prompt asks for a password that no flag gives.

@@ -10,6 +10,9 @@ func newSnapshotCommand(s *session) *cobra.Command {
 
 A backup is the whole state at one moment: keys with their history, leases, users, roles. Those of coordd and of
 etcd are one format: each can be restored into the other, here with restore, there with etcdutl.`,
+		Example: `  coordctl --endpoints 10.0.0.1:2379 snapshot save backup.db
+  coordctl snapshot status backup.db -w table
+  coordctl snapshot restore backup.db --data-dir /var/lib/coordd`,
 	}, newSnapshotSaveCommand(s), newSnapshotStatusCommand(s), newSnapshotRestoreCommand())
 }
 
