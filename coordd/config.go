@@ -179,27 +179,26 @@ func (c *Config) initialCluster() string {
 
 // Validate returns the first setting that cannot be used, as ErrConfig.
 func (c *Config) Validate() error {
-	if c.Name == "" || strings.ContainsAny(c.Name, "=,\n") {
-		return fmt.Errorf("%w: --name %q: give a name without '=', ',' or line breaks", ErrConfig, c.Name)
-	}
-	for _, validate := range []func() error{c.validateURLs, c.validateTLS, c.validateKeepAlive} {
+	for _, validate := range []func() error{
+		c.validateWords, c.validateURLs, c.validateTLS, c.validateUsers, c.validateNumbers, c.validateKeepAlive, c.validateUpkeep,
+	} {
 		if err := validate(); err != nil {
 			return err
 		}
 	}
-	if c.InitialClusterState != "new" && c.InitialClusterState != "existing" {
+	return nil
+}
+
+func (c *Config) validateWords() error {
+	switch {
+	case c.Name == "" || strings.ContainsAny(c.Name, "=,\n"):
+		return fmt.Errorf("%w: --name %q: give a name without '=', ',' or line breaks", ErrConfig, c.Name)
+	case c.InitialClusterState != "new" && c.InitialClusterState != "existing":
 		return fmt.Errorf("%w: --initial-cluster-state %q: give new, or existing to join the cluster of --initial-cluster", ErrConfig, c.InitialClusterState)
-	}
-	if err := c.validateUsers(); err != nil {
-		return err
-	}
-	if c.Metrics != "basic" && c.Metrics != "extensive" {
+	case c.Metrics != "basic" && c.Metrics != "extensive":
 		return fmt.Errorf("%w: --metrics %q: give basic or extensive", ErrConfig, c.Metrics)
 	}
-	if err := c.validateUpkeep(); err != nil {
-		return err
-	}
-	return c.validateNumbers()
+	return nil
 }
 
 func (c *Config) validateNumbers() error {

@@ -51,12 +51,12 @@ func openStorage(cfg *Config, peerTLS peer.ClientTLS) (opened *storage, err erro
 	}
 	root := cfg.layout().Member()
 	if err := s.fs.MkdirAll(root); err != nil {
-		return nil, fmt.Errorf("coordd: make data directory: %w", err)
+		return nil, fmt.Errorf("coordd: --data-dir %s: %w", cfg.dataDir(), err)
 	}
 	if s.lock, err = s.fs.Lock(cfg.layout().Lock()); errors.Is(err, disk.ErrLocked) {
 		return nil, fmt.Errorf("coordd: data directory %s is in use by another process; stop that, or give another --data-dir", cfg.dataDir())
 	} else if err != nil {
-		return nil, fmt.Errorf("coordd: lock data directory: %w", err)
+		return nil, fmt.Errorf("coordd: --data-dir %s: lock: %w", cfg.dataDir(), err)
 	}
 	if s.snaps, err = snap.Open(s.fs, cfg.snapDir()); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package coordd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"path/filepath"
@@ -26,7 +27,7 @@ func openTLS(cfg *Config, log *slog.Logger) (s security, err error) {
 			return s, err
 		}
 		if s.client, err = tlsconfig.Open(c); err != nil {
-			return s, fmt.Errorf("coordd: client TLS: %w", err)
+			return s, cfg.ClientTLS.fileError("", err)
 		}
 	}
 	c, err := cfg.tlsFiles(&cfg.PeerTLS, "peer", cfg.ListenPeerURLs, log)
@@ -35,10 +36,25 @@ func openTLS(cfg *Config, log *slog.Logger) (s security, err error) {
 	}
 	c.CheckClientAddress = !cfg.PeerTLS.SkipClientSANVerify
 	if s.peer, err = tlsconfig.Open(c); err != nil {
-		return s, fmt.Errorf("coordd: peer TLS: %w", err)
+		return s, cfg.PeerTLS.fileError("peer-", err)
 	}
 	cfg.warnOfUnusedTLS(log)
 	return s, nil
+}
+
+// fileError names the flags behind an error in the files of one side.
+func (t *TLS) fileError(prefix string, err error) error {
+	flags := fmt.Sprintf("--%scert-file and what belongs to it", prefix)
+	unread, _ := errors.AsType[*fs.PathError](err)
+	for flag, file := range map[string]string{
+		"cert-file": t.CertFile, "key-file": t.KeyFile, "trusted-ca-file": t.TrustedCAFile, "crl-file": t.CRLFile,
+		"client-cert-file": t.ClientCertFile, "client-key-file": t.ClientKeyFile,
+	} {
+		if unread != nil && file == unread.Path {
+			flags = "--" + prefix + flag
+		}
+	}
+	return fmt.Errorf("%w: %s: %w", ErrConfig, flags, err)
 }
 
 // tlsFiles is one side's settings with what holds for both. They have been validated.

@@ -28,7 +28,7 @@ func configure(t *testing.T, file string, env []string, args ...string) (coordd.
 	if err := f.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	if err := environment.Set(f, "COORDD_", env); err != nil {
+	if _, err := environment.Set(f, "COORDD_", env); err != nil {
 		t.Fatal(err)
 	}
 	return cfg, readConfigFile(path, f)
@@ -165,5 +165,23 @@ func TestWrongFilesAreRefused(t *testing.T) {
 	}
 	if err := readConfigFile(filepath.Join(t.TempDir(), "none"), pflag.NewFlagSet("", pflag.ContinueOnError)); err == nil {
 		t.Error("a missing file was read")
+	}
+}
+
+// TestSampleFile: the file that is handed out is one that a member starts with.
+func TestSampleFile(t *testing.T) {
+	sample, err := os.ReadFile("../../deploy/coordd.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := configure(t, string(sample), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Error(err)
+	}
+	if cfg.Name != "a" || !cfg.PeerTLS.ClientCertAuth || cfg.AutoCompactionRetention != "24h" {
+		t.Errorf("not all of it counts: %+v", cfg)
 	}
 }

@@ -23,7 +23,8 @@ func parse(t *testing.T, env []string, args ...string) (coordd.Config, error) {
 	if err := f.Parse(doubleDashes(args, f)); err != nil {
 		return cfg, err
 	}
-	return cfg, environment.Set(f, "COORDD_", env)
+	_, err := environment.Set(f, "COORDD_", env)
+	return cfg, err
 }
 
 func TestFlagsAsEtcdTakesThem(t *testing.T) {

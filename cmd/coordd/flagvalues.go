@@ -1,11 +1,32 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 )
+
+// plain says what to give where pflag says what its parser of numbers could not do.
+func plain(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	parser, ok := errors.AsType[*strconv.NumError](err)
+	switch {
+	case !ok:
+		return err
+	case parser.Func == "ParseBool":
+		return fmt.Errorf("--%s %q: give true or false", invalid.GetFlag().Name, invalid.GetValue())
+	case parser.Func == "ParseUint":
+		return fmt.Errorf("--%s %q: give a whole number from 0 on", invalid.GetFlag().Name, invalid.GetValue())
+	}
+	return fmt.Errorf("--%s %q: give a whole number", invalid.GetFlag().Name, invalid.GetValue())
+}
 
 // list is a flag of comma-separated words; giving it again replaces them.
 type list []string

@@ -37,6 +37,7 @@ func newCommand(stderr io.Writer) *cobra.Command {
 	cfg := coordd.Defaults()
 	var log logFlags
 	var configFile string
+	var unknown []string // variables of the environment
 	cmd := &cobra.Command{
 		Use:   "coordd [flags]",
 		Short: "A member of a replicated key-value store that speaks the etcd v3 API",
@@ -64,19 +65,25 @@ counts. 'coordd completion bash' writes completions for a shell.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PreRunE:       func(cmd *cobra.Command, _ []string) error { return readSettings(cmd.Flags(), &configFile) },
+		PreRunE: func(cmd *cobra.Command, _ []string) (err error) {
+			unknown, err = readSettings(cmd.Flags(), &configFile)
+			return err
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logs, err := log.open(stderr)
 			if err != nil {
 				return err
 			}
 			defer logs.close()
+			if len(unknown) > 0 {
+				logs.Warn("variables of the environment that name no flag are left alone", "variables", unknown)
+			}
 			return serve(cmd.Context(), cfg, cmd.Flags(), logs)
 		},
 	}
 	cmd.SetVersionTemplate(fmt.Sprintf("coordd Version: %s\netcd Version: %s\nAPI version: 3.7\n", build.Version(), rpc.Version))
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+		return fmt.Errorf("%w; see %s --help", plain(err), cmd.CommandPath())
 	})
 	sections := append(bindFlags(cmd.Flags(), &cfg), log.bind(cmd.Flags()))
 	general := newFlagSet()
@@ -105,20 +112,20 @@ func setUsage(cmd *cobra.Command, sections []section) {
 }
 
 // readSettings sets what the command line has not: from the environment, then
-// from the configuration file.
-func readSettings(flags *pflag.FlagSet, configFile *string) error {
-	if err := environment.Set(flags, "COORDD_", os.Environ()); err != nil {
-		return err
+// from the configuration file. It returns the variables that name no flag.
+func readSettings(flags *pflag.FlagSet, configFile *string) (unknown []string, err error) {
+	if unknown, err = environment.Set(flags, "COORDD_", os.Environ()); err != nil {
+		return nil, err
 	}
 	if *configFile != "" {
 		if err := readConfigFile(*configFile, flags); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if flags.Changed("listen-client-urls") && !flags.Changed("advertise-client-urls") {
-		return errors.New("--listen-client-urls needs --advertise-client-urls: the addresses at which clients reach this member, which need not be those it listens on")
+		return nil, errors.New("--listen-client-urls needs --advertise-client-urls: the addresses at which clients reach this member, which need not be those it listens on")
 	}
-	return nil
+	return unknown, nil
 }
 
 // doubleDashes writes -name as --name where there is such a flag: etcd's flags

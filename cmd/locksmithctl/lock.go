@@ -19,6 +19,8 @@ every slot is taken it fails. A machine that holds a slot already keeps it, and 
 succeeds.
 
 A slot taken this way stays taken until unlock, so it also keeps others from rebooting.`,
+		Example: `  locksmithctl lock
+  locksmithctl lock 4f2e81a06f4b4e0d8a4b1f0b2f4ee4c1`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.withGroup(cmd, "locking", func(ctx context.Context, g *slots.Group) error {
@@ -43,6 +45,8 @@ func newUnlockCommand(s *session) *cobra.Command {
 		Short: "Give back the slot of a machine, this one unless an id is given",
 		Long: `unlock gives back the slot of a machine: this one, unless an id is given. Unlocking a
 machine that is down lets another one go down beside it: look at it first.`,
+		Example: `  locksmithctl unlock
+  locksmithctl unlock 4f2e81a06f4b4e0d8a4b1f0b2f4ee4c1`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.withGroup(cmd, "unlocking", func(ctx context.Context, g *slots.Group) error {

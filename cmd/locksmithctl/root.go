@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -35,10 +36,13 @@ Flags can be written with one dash or two, and be given in the environment:
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return environment.Set(cmd.Flags(), environmentPrefix, environ)
+			unknown, err := environment.Set(cmd.Flags(), environmentPrefix, environ)
+			for _, name := range unknown {
+				fmt.Fprintf(cmd.ErrOrStderr(), "Warning: ignoring %s: locksmithctl has no such flag\n", name)
+			}
+			return err
 		},
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("locksmithctl version {{.Version}}\n")
 	s.bind(root.PersistentFlags())
 	root.AddCommand(newStatusCommand(s), newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s))

@@ -16,6 +16,8 @@ func newSetMaxCommand(s *session) *cobra.Command {
 		Short: "Set how many machines may hold a slot at the same time",
 		Long: fmt.Sprintf(`set-max sets how many machines may hold a slot at the same time, 0 to %d. 0 stops all
 reboots. Machines that hold a slot keep it when the limit falls below their number.`, slots.MaxSlots),
+		Example: `  locksmithctl set-max 2
+  locksmithctl -group web set-max 0`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

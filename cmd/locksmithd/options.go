@@ -56,12 +56,19 @@ flag wins.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := environment.Set(cmd.Flags(), environmentPrefix, environ); err != nil {
-				return err
+			unknown, err := environment.Set(cmd.Flags(), environmentPrefix, environ)
+			if err != nil {
+				return fmt.Errorf("locksmithd: %w", err)
+			}
+			for _, name := range unknown {
+				fmt.Fprintf(cmd.ErrOrStderr(), "Warning: ignoring %s: locksmithd has no such flag\n", name)
 			}
 			return run(cmd.Context(), o)
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("locksmithd: %w; see locksmithd --help", err)
+	})
 	o.bind(cmd.Flags())
 	return cmd
 }

@@ -18,7 +18,8 @@ func parse(t *testing.T, args string, environ ...string) (*options, error) {
 	if err := flags.Parse(strings.Fields(args)); err != nil {
 		t.Fatal(err)
 	}
-	return o, environment.Set(flags, environmentPrefix, environ)
+	_, err := environment.Set(flags, environmentPrefix, environ)
+	return o, err
 }
 
 func TestEnvironment(t *testing.T) {
