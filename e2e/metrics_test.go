@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -100,6 +101,20 @@ func TestMetricsAreEtcds(t *testing.T) {
 	for _, name := range ours {
 		if strings.HasPrefix(name, "etcd_") && !slices.Contains(theirs, name) && !slices.Contains(late, name) {
 			t.Errorf("%s is not etcd's", name)
+		}
+	}
+}
+
+// TestMetricsAreExplained: the operator's page says what each metric means.
+func TestMetricsAreExplained(t *testing.T) {
+	page, err := os.ReadFile("../docs/OPERATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names(t, startCluster(t, 3).Endpoints()[0]) {
+		common := slices.ContainsFunc([]string{"go_", "process_", "promhttp_"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		if !common && !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("docs/OPERATIONS.md does not say what %s is", name)
 		}
 	}
 }

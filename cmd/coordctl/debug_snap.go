@@ -29,8 +29,13 @@ what an interrupted transfer has left, which the member removes when it starts. 
 			}
 			entries, err := os.ReadDir(dir.Snap())
 			if err != nil {
+				return fmt.Errorf("no store to show, see --data-dir: %w", err)
+			}
+			lock, err := dir.LockForReading()
+			if err != nil {
 				return err
 			}
+			defer lock.Close() // nothing was written under it
 			for _, e := range entries {
 				info, err := e.Info()
 				if err != nil {

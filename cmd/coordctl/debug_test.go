@@ -180,8 +180,13 @@ func TestDebugRefusesWhileMemberRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	if code, _, errs := inProcess(t, "debug", "wal", "--data-dir", dir); code != exitError || !strings.Contains(errs, "the member runs") {
-		t.Errorf("exit code %d, %s", code, errs)
+	if err := os.MkdirAll(layout.Snap(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"wal", "snap"} {
+		if code, _, errs := inProcess(t, "debug", what, "--data-dir", dir); code != exitError || !strings.Contains(errs, "the member runs") {
+			t.Errorf("%s: exit code %d, %s", what, code, errs)
+		}
 	}
 }
 
