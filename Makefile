@@ -24,7 +24,7 @@ clients: ## the clients in other languages that tests run: npm's etcd3 (needs np
 demo: build ## six machines reboot one at a time while a member is killed; under a minute
 	$(GO) run ./e2e/demo
 
-test: build peers clients ## all tests; a few minutes on two cores
+test: build peers ## all tests; a few minutes on two cores
 	$(GO) test -count=1 -timeout 15m ./...
 
 race: build peers ## the packages' tests under the race detector (needs a C compiler)
