@@ -30,7 +30,7 @@ import (
 )
 
 // simpleTokens is the provider that a member has by default.
-func simpleTokens(t *testing.T, store *kvcore.Store) token.Provider {
+func simpleTokens(t testing.TB, store *kvcore.Store) token.Provider {
 	t.Helper()
 	options, err := token.Parse("simple")
 	if err != nil {

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -260,5 +261,49 @@ func TestElection(t *testing.T) {
 	kv, err := pb.NewKVClient(r.conn).Range(ctx, &pb.RangeRequest{Key: next.GetLeader().GetKey()})
 	if err != nil || kv.GetKvs()[0].GetLease() == 0 {
 		t.Errorf("the leadership has no lease any more: %v, %v", kv, err)
+	}
+}
+
+// Two callers hand one lock back and forth; one operation is one acquisition.
+func BenchmarkLockHandoff(b *testing.B) {
+	r := newRig(b, nil)
+	locks := v3lockpb.NewLockClient(r.conn)
+	var wg sync.WaitGroup
+	for i := range 2 {
+		granted, err := r.client.Grant(b.Context(), 600)
+		if err != nil {
+			b.Fatal(err)
+		}
+		wg.Go(func() {
+			for n := i; n < b.N; n += 2 {
+				held, err := locks.Lock(b.Context(), &v3lockpb.LockRequest{Name: []byte("l"), Lease: int64(granted.ID)})
+				if err == nil {
+					_, err = locks.Unlock(b.Context(), &v3lockpb.UnlockRequest{Key: held.GetKey()})
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkLockUncontended(b *testing.B) {
+	r := newRig(b, nil)
+	locks := v3lockpb.NewLockClient(r.conn)
+	granted, err := r.client.Grant(b.Context(), 600)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		held, err := locks.Lock(b.Context(), &v3lockpb.LockRequest{Name: []byte("l"), Lease: int64(granted.ID)})
+		if err == nil {
+			_, err = locks.Unlock(b.Context(), &v3lockpb.UnlockRequest{Key: held.GetKey()})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (nowhere) Send([]*raftpb.Message) {}
 
 // newRig starts a cluster of which this member and some others that do not exist
 // are the voters. With others it has no leader.
-func newRig(t *testing.T, change func(*Config), others ...uint64) *rig {
+func newRig(t testing.TB, change func(*Config), others ...uint64) *rig {
 	t.Helper()
 	r := &rig{}
 	r.startNode(t, append(others, testMember))
@@ -83,7 +83,7 @@ func newRig(t *testing.T, change func(*Config), others ...uint64) *rig {
 	return r
 }
 
-func (r *rig) startNode(t *testing.T, voters []uint64) {
+func (r *rig) startNode(t testing.TB, voters []uint64) {
 	t.Helper()
 	var err error
 	if r.store, err = kvcore.Open(backend.NewMemory(), kvcore.Defaults()); err != nil {
@@ -134,7 +134,7 @@ func (r *rig) startNode(t *testing.T, voters []uint64) {
 	})
 }
 
-func (r *rig) serve(t *testing.T, cfg Config) {
+func (r *rig) serve(t testing.TB, cfg Config) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -161,7 +161,7 @@ func (r *rig) serve(t *testing.T, cfg Config) {
 	}
 }
 
-func (r *rig) dial(t *testing.T) {
+func (r *rig) dial(t testing.TB) {
 	t.Helper()
 	var err error
 	r.client, err = clientv3.New(clientv3.Config{Endpoints: []string{r.conn.Target()}, Logger: zap.NewNop()})
