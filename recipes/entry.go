@@ -5,9 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -21,11 +24,16 @@ const rewatchPause = 100 * time.Millisecond
 // every enqueue compares that there is no mark. The store puts the two in some order: enqueue first, and its key is
 // deleted; removal first, and the enqueue finds the mark. The mark lives as long as the lease, and without the lease the
 // put of the enqueue fails. An answered enqueue is not applied twice and needs no mark.
+//
+// etcd's layout has no room for a mark: every key below the name is a contender. There the janitor keeps an entry in
+// doubt and removes it whenever it comes back, until the session has ended.
 type entry struct {
 	session *Session
-	path    string // of the lock
+	what    string // a word for the errors
+	path    string // of the lock or the election
+	queue   string // what the keys of all in the queue begin with
 	key     string
-	mark    string
+	mark    string // "" in etcd's layout
 	value   string
 
 	// ctx ends with the session, when the key was deleted by somebody, and at Unlock.
@@ -36,6 +44,10 @@ type entry struct {
 	unanswered int   // transactions sent whose outcome is unknown
 	revision   int64 // create revision of key, 0 until known
 	cluster    uint64
+	joined     *mvccpb.KeyValue // of an attached session: the key as it was found, somebody else's to remove
+
+	// answer is the header of the store's last answer that is about the entry.
+	answer atomic.Pointer[pb.ResponseHeader]
 
 	// removing says that a removal was sent whose outcome is unknown.
 	removing atomic.Bool
@@ -49,7 +61,26 @@ type place struct {
 
 func (s *Session) newEntry(path, reason string) *entry {
 	id := newAttemptID()
-	e := &entry{session: s, path: path, key: path + queueDir + id, mark: path + abandonedDir + id, value: s.holder(reason)}
+	return s.begin(&entry{
+		what: "lock", path: path, queue: path + queueDir,
+		key: path + queueDir + id, mark: path + abandonedDir + id, value: s.holder(reason),
+	})
+}
+
+// newEtcdEntry is an attempt in the layout of etcd's lock library: <name>/<lease in hexadecimal>. There all attempts of
+// one lease are one; here each has its own key, which changes nothing for others: they look at the prefix and the create
+// revision. Attached sessions keep to the letter, for those on whose behalf they act.
+func (s *Session) newEtcdEntry(what, name, value string) *entry {
+	queue := name + "/"
+	key := fmt.Sprintf("%s%x", queue, int64(s.lease))
+	if !s.attached {
+		key += "-" + newAttemptID()
+	}
+	return s.begin(&entry{what: what, path: queue, queue: queue, key: key, value: value})
+}
+
+func (s *Session) begin(e *entry) *entry {
+	e.session = s
 	e.ctx, e.cancel = context.WithCancelCause(s.ctx)
 	return e
 }
@@ -74,14 +105,18 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 			return err
 		}
 		e.cluster = resp.Header.ClusterId
+		e.answer.Store(resp.Header)
 		created = resp.Succeeded
 		// The reads come before the put, so what they return is ahead of it.
 		found := first(resp)
 		switch {
 		case created:
-			e.revision, ahead = resp.Header.Revision, found
+			e.revision, ahead = resp.Header.Revision, placeOf(found)
 		case found != nil:
-			e.revision = found.revision
+			e.revision = found.CreateRevision
+			if e.session.attached {
+				e.joined = found
+			}
 		}
 		return nil
 	})
@@ -93,7 +128,6 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 	case e.revision == 0:
 		return nil, e.lost()
 	}
-	e.session.spawn(e.watchOwn)
 	if created {
 		return ahead, nil
 	}
@@ -101,17 +135,17 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 }
 
 func (e *entry) enqueueTxn(ctx context.Context, onlyIfFree bool) clientv3.Txn {
-	fresh := []clientv3.Cmp{
-		clientv3.Compare(clientv3.CreateRevision(e.key), "=", 0),
-		clientv3.Compare(clientv3.CreateRevision(e.mark), "=", 0),
+	fresh := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(e.key), "=", 0)}
+	if e.mark != "" {
+		fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(e.mark), "=", 0))
 	}
 	if onlyIfFree {
-		fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(e.path+queueDir).WithPrefix(), "=", 0))
+		fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(e.queue).WithPrefix(), "=", 0))
 	}
 	return e.session.client.Txn(ctx).
 		If(fresh...).
 		Then(e.getLast(), clientv3.OpPut(e.key, e.value, clientv3.WithLease(e.session.lease))).
-		Else(clientv3.OpGet(e.key, clientv3.WithKeysOnly()))
+		Else(clientv3.OpGet(e.key))
 }
 
 // getLast reads the youngest entry of the queue, or the youngest of those ahead of e once e has a revision.
@@ -120,7 +154,7 @@ func (e *entry) getLast() clientv3.Op {
 	if e.revision != 0 {
 		opts = append(opts, clientv3.WithMaxCreateRev(e.revision-1))
 	}
-	return clientv3.OpGet(e.path+queueDir, opts...)
+	return clientv3.OpGet(e.queue, opts...)
 }
 
 // guard compares that e is still the entry it was when it entered the queue.
@@ -142,7 +176,8 @@ func (e *entry) read(ctx context.Context, op clientv3.Op) (found *place, err err
 		if !resp.Succeeded {
 			return e.lost()
 		}
-		found = first(resp)
+		e.answer.Store(resp.Header)
+		found = placeOf(first(resp))
 		return nil
 	})
 	if errors.Is(err, ErrLost) {
@@ -152,11 +187,17 @@ func (e *entry) read(ctx context.Context, op clientv3.Op) (found *place, err err
 }
 
 // first is the first key of the first response of a transaction, nil when there is none.
-func first(resp *clientv3.TxnResponse) *place {
+func first(resp *clientv3.TxnResponse) *mvccpb.KeyValue {
 	if len(resp.Responses) == 0 || len(resp.Responses[0].GetResponseRange().GetKvs()) == 0 {
 		return nil
 	}
-	kv := resp.Responses[0].GetResponseRange().GetKvs()[0]
+	return resp.Responses[0].GetResponseRange().GetKvs()[0]
+}
+
+func placeOf(kv *mvccpb.KeyValue) *place {
+	if kv == nil {
+		return nil
+	}
 	return &place{key: string(kv.Key), revision: kv.CreateRevision}
 }
 
@@ -165,7 +206,33 @@ func (e *entry) lost() error {
 	if err := e.session.Valid(); err != nil {
 		return err
 	}
-	return &LostError{What: "lock " + e.path, Err: ErrKeyDeleted}
+	return &LostError{What: e.what + " " + e.path, Err: ErrKeyDeleted}
+}
+
+// acquire enters the queue and returns when e is first. After an error e is given up.
+func (e *entry) acquire(ctx context.Context, onlyIfFree bool) error {
+	ctx, stop := join(ctx, e.ctx)
+	defer stop()
+	ahead, err := e.enqueue(ctx, onlyIfFree)
+	return e.settle(ctx, ahead, err)
+}
+
+// settle is the second half of acquire.
+func (e *entry) settle(ctx context.Context, ahead *place, err error) error {
+	if err == nil && (ahead != nil || !e.session.attached) {
+		e.session.spawn(e.watchOwn)
+	}
+	if err == nil {
+		err = e.wait(ctx, ahead)
+	}
+	if err == nil {
+		err = e.session.Valid()
+	}
+	if err != nil {
+		e.abandon()
+		return fmt.Errorf("recipes: %s %s: %w", e.what, e.path, err)
+	}
+	return nil
 }
 
 // wait returns nil when e is in the queue with nobody ahead. Only the entry directly ahead is watched, so a release wakes
@@ -265,8 +332,12 @@ func (e *entry) remove(ctx context.Context) (held bool, err error) {
 		}
 		return false, err
 	}
+	e.answer.Store(resp.Header)
 	if e.unanswered == 0 {
 		return resp.Succeeded || maybe, nil
+	}
+	if !resp.Succeeded {
+		return maybe, nil
 	}
 	for _, kv := range resp.Responses[0].GetResponseDeleteRange().GetPrevKvs() {
 		held = kv.CreateRevision == e.revision
@@ -280,22 +351,35 @@ func (e *entry) removeTxn(ctx context.Context) clientv3.Txn {
 		return txn.If(e.guard()).Then(clientv3.OpDelete(e.key))
 	}
 	// By name: an enqueue in doubt can have given the key a revision nobody here knows, and nobody else uses the name.
-	return txn.Then(
-		clientv3.OpDelete(e.key, clientv3.WithPrevKV()),
-		clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease)))
+	byName := clientv3.OpDelete(e.key, clientv3.WithPrevKV())
+	if e.mark == "" {
+		return txn.If(clientv3.Compare(clientv3.CreateRevision(e.key), ">", 0)).Then(byName)
+	}
+	return txn.Then(byName, clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease)))
 }
 
-// abandon gives the attempt up: its entry is removed now, or by the janitor. The session's end removes it too.
+// mayReturn says that an enqueue which is still on its way can bring the key back after its removal.
+func (e *entry) mayReturn() bool { return e.unanswered > 0 && e.mark == "" }
+
+// abandon gives the attempt up: its entry is removed now, or by the janitor. The session's end removes it too, unless the
+// lease is somebody else's.
 func (e *entry) abandon() {
 	e.cancel(ErrUnlocked)
-	if e.session.ctx.Err() != nil || e.unanswered == 0 && e.revision == 0 {
+	ctx := e.session.ctx
+	if e.session.attached {
+		if e.joined != nil || e.revision == 0 && e.mark == "" {
+			return // what an enqueue in doubt may have left is for the lease's next attempt to join
+		}
+		ctx = context.WithoutCancel(ctx)
+	}
+	if ctx.Err() != nil || e.unanswered == 0 && e.revision == 0 {
 		return
 	}
-	err := e.session.try(e.session.ctx, func(ctx context.Context) error {
+	err := e.session.try(ctx, func(ctx context.Context) error {
 		_, err := e.remove(ctx)
 		return err
 	})
-	if err != nil {
+	if err != nil || e.mayReturn() {
 		e.session.janitor.adopt(e)
 	}
 }

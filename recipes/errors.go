@@ -24,13 +24,15 @@ var (
 	ErrKeyDeleted = errors.New("recipes: queue entry deleted")
 	// ErrUnlocked is the error of a Hold's checks after Unlock was called.
 	ErrUnlocked = errors.New("recipes: unlocked")
+	// ErrNoLeader is the error of Election.Leader while nobody leads.
+	ErrNoLeader = errors.New("recipes: no leader")
 	// ErrInvalidName is the error of a lock name that is empty or longer than MaxNameBytes.
 	ErrInvalidName = errors.New("recipes: invalid name")
 )
 
 // LostError says that ownership, or the place in the queue, ended without being given up.
 type LostError struct {
-	What string // the session or the lock
+	What string // the session, the lock or the election
 	Err  error  // why: ErrSessionClosed, ErrSessionExpired, ErrLeaseGone or ErrKeyDeleted
 }
 

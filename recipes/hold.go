@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordd/coordd/recipes/fence"
@@ -13,8 +15,9 @@ import (
 
 // Hold is one acquisition of a lock. It is safe for concurrent use.
 type Hold struct {
-	entry *entry
-	token fence.Token
+	entry  *entry
+	token  fence.Token
+	header *pb.ResponseHeader
 
 	release  sync.Mutex // held through an Unlock, guards the two below
 	released bool       // confirmed, with result
@@ -24,12 +27,12 @@ type Hold struct {
 func newHold(e *entry) *Hold {
 	token, err := fence.New(fence.Fields{
 		Cluster: e.cluster, Epoch: e.session.options.Epoch, Mode: fence.Exclusive,
-		Resource: e.path, Revision: e.revision, Key: e.key[len(e.path)+1:],
+		Resource: e.path, Revision: e.revision, Key: strings.TrimPrefix(e.key[len(e.path):], "/"),
 	})
 	if err != nil {
 		panic("recipes: no token for a granted lock: " + err.Error())
 	}
-	return &Hold{entry: e, token: token}
+	return &Hold{entry: e, token: token, header: e.answer.Load()}
 }
 
 // Context ends when ownership ends, with a *LostError as its cause, and when Unlock is called, with ErrUnlocked. A process
@@ -41,6 +44,9 @@ func (h *Hold) Token() fence.Token { return h.token }
 
 // Key is the holder's key in the store.
 func (h *Hold) Key() string { return h.entry.key }
+
+// Header is that of the answer by which the store granted ownership. It is not to be changed.
+func (h *Hold) Header() *pb.ResponseHeader { return h.header }
 
 // Guard is true in a transaction exactly while the store has this hold as the owner. Put it into the If of every
 // transaction that only the owner may commit.
@@ -98,6 +104,9 @@ func (h *Hold) Unlock(ctx context.Context) error {
 		h.released = true
 	default:
 		h.released, h.result = true, e.lost()
+	}
+	if e.mayReturn() {
+		e.session.janitor.adopt(e)
 	}
 	return h.result
 }

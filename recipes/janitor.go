@@ -8,7 +8,7 @@ import (
 
 // janitor removes queue entries whose removal was not confirmed to those who gave them up: they would block the queue for
 // as long as the session lives. It tries each at once and then every period until the store confirms or the session has
-// ended, when the lease takes them along.
+// ended, when the lease takes them along. Those that may come back it removes until then.
 type janitor struct {
 	wake chan struct{} // holds one wake-up
 
@@ -52,7 +52,7 @@ func (j *janitor) sweep(s *Session) {
 			_, err := e.remove(ctx)
 			return err
 		})
-		if err == nil {
+		if err == nil && !e.mayReturn() {
 			j.mu.Lock()
 			delete(j.entries, e)
 			j.mu.Unlock()

@@ -23,11 +23,15 @@ type MutexOptions struct {
 	Prefix string
 	// Reason is shown to those who look at who holds the lock, at most MaxReasonBytes.
 	Reason string
+	// EtcdLayout puts the lock's keys where etcd's lock library, its lock service and etcdctl lock do, <name>/<lease>, so
+	// that all of them exclude each other. The name is the whole path then: there is no prefix and nothing is escaped, so
+	// the lock "jobs" also waits for the holder of "jobs/nightly". The reason is the key's value.
+	EtcdLayout bool
 }
 
 // Defaults fills the zero fields.
 func (o *MutexOptions) Defaults() {
-	if o.Prefix == "" {
+	if o.Prefix == "" && !o.EtcdLayout {
 		o.Prefix = DefaultLockPrefix
 	}
 }
@@ -35,6 +39,8 @@ func (o *MutexOptions) Defaults() {
 // Validate names the first field that is out of range.
 func (o *MutexOptions) Validate() error {
 	switch {
+	case o.EtcdLayout && o.Prefix != "":
+		return errors.New("recipes: a lock in etcd's layout has no prefix")
 	case strings.HasSuffix(o.Prefix, "/") || len(o.Prefix) > MaxPrefixBytes:
 		return fmt.Errorf("recipes: lock prefix %q ends in a slash or has more than %d bytes", o.Prefix, MaxPrefixBytes)
 	case len(o.Reason) > MaxReasonBytes:
@@ -46,22 +52,27 @@ func (o *MutexOptions) Validate() error {
 // Mutex names a fenced, first-come-first-served lock. It holds no state: what Lock returns is the acquisition, and two
 // Locks of one Mutex, or of two Mutexes of one session, exclude each other. It is safe for concurrent use.
 type Mutex struct {
-	session *Session
-	path    string
-	reason  string
-	err     error // of the name or the options; every acquisition returns it
+	session    *Session
+	path       string // in etcd's layout the name
+	reason     string
+	etcdLayout bool
+	err        error // of the name or the options; every acquisition returns it
 }
 
 // NewMutex names the lock; nil options mean defaults. A name is 1 to MaxNameBytes of any bytes. An invalid name or option
-// is the error of the first use.
+// is the error of the first use. In etcd's layout every name is valid.
 func NewMutex(s *Session, name string, o *MutexOptions) *Mutex {
 	var options MutexOptions
 	if o != nil {
 		options = *o
 	}
 	options.Defaults()
-	path, err := lockPath(options.Prefix, name)
-	return &Mutex{session: s, path: path, reason: options.Reason, err: errors.Join(options.Validate(), err)}
+	m := &Mutex{session: s, path: name, reason: options.Reason, etcdLayout: options.EtcdLayout, err: options.Validate()}
+	if !m.etcdLayout {
+		path, err := lockPath(options.Prefix, name)
+		m.path, m.err = path, errors.Join(m.err, err)
+	}
+	return m
 }
 
 // Lock waits for the lock until ctx ends. Uncontended it takes one commit. It repeats requests that fail for the moment
@@ -80,21 +91,18 @@ func (m *Mutex) acquire(ctx context.Context, onlyIfFree bool) (*Hold, error) {
 	if err := errors.Join(m.session.Valid(), ctx.Err()); err != nil {
 		return nil, fmt.Errorf("recipes: lock %s: %w", m.path, err)
 	}
-	e := m.session.newEntry(m.path, m.reason)
-	ctx, stop := join(ctx, e.ctx)
-	defer stop()
-	ahead, err := e.enqueue(ctx, onlyIfFree)
-	if err == nil {
-		err = e.wait(ctx, ahead)
-	}
-	if err == nil {
-		err = m.session.Valid()
-	}
-	if err != nil {
-		e.abandon()
-		return nil, fmt.Errorf("recipes: lock %s: %w", m.path, err)
+	e := m.newEntry()
+	if err := e.acquire(ctx, onlyIfFree); err != nil {
+		return nil, err
 	}
 	return newHold(e), nil
+}
+
+func (m *Mutex) newEntry() *entry {
+	if m.etcdLayout {
+		return m.session.newEtcdEntry("lock", m.path, m.reason)
+	}
+	return m.session.newEntry(m.path, m.reason)
 }
 
 // Do runs f while it holds the lock. The context of f ends with ctx and with the ownership. The lock is released when f

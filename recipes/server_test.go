@@ -2,67 +2,49 @@ package recipes
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/coordd/coordd/coordd/coorddtest"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 )
 
-// server is the one store of a test run. Tests keep apart by prefix.
-var server struct {
-	once     sync.Once
+// stores are what tests run on, by name, set by TestMain: "coordd", and "etcd" where its binary is at hand. Tests keep
+// apart by prefix.
+var stores = map[string]*store{}
+
+// store runs one server for all tests that want it.
+type store struct {
+	run  func() (endpoint string, stop func(), err error)
+	once sync.Once
+
 	endpoint string
-	err      error
 	stop     func()
+	err      error
 }
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if server.stop != nil {
-		server.stop()
-	}
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+func (s *store) start() (endpoint string, err error) {
+	s.once.Do(func() { s.endpoint, s.stop, s.err = s.run() })
+	return s.endpoint, s.err
 }
 
-func startServer(tb testing.TB) (endpoint string) {
+func startServer(tb testing.TB) (endpoint string) { return startStore(tb, "coordd") }
+
+func startStore(tb testing.TB, name string) (endpoint string) {
 	tb.Helper()
-	endpoint, err := serverEndpoint()
+	endpoint, err := stores[name].start()
 	if err != nil {
 		tb.Fatalf("%s: %v", tb.Name(), err)
 	}
 	return endpoint
 }
 
-func serverEndpoint() (string, error) {
-	server.once.Do(func() { server.endpoint, server.stop, server.err = runServer() })
-	return server.endpoint, server.err
-}
-
-func runServer() (endpoint string, stop func(), err error) {
-	dir, err := os.MkdirTemp("", "recipes-test-")
-	if err != nil {
-		return "", nil, err
+// onEachStore runs a test on coordd and, where there is its binary, on etcd.
+func onEachStore(t *testing.T, test func(*fixture)) {
+	for name := range stores {
+		t.Run(name, func(t *testing.T) { test(newFixtureOn(t, name)) })
 	}
-	s, err := coorddtest.Run(dir, io.Discard)
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return s.ClientURLs()[0], func() {
-		s.Stop()
-		os.RemoveAll(dir)
-	}, nil
 }
 
 func newClient(endpoint string, opts ...grpc.DialOption) (*clientv3.Client, error) {
@@ -98,8 +80,12 @@ type fixture struct {
 }
 
 func newFixture(t *testing.T, opts ...grpc.DialOption) *fixture {
+	return newFixtureOn(t, "coordd", opts...)
+}
+
+func newFixtureOn(t *testing.T, store string, opts ...grpc.DialOption) *fixture {
 	t.Helper()
-	f := &fixture{T: t, client: dial(t, startServer(t), opts...), options: &MutexOptions{Prefix: "/" + t.Name() + "/" + newAttemptID()}}
+	f := &fixture{T: t, client: dial(t, startStore(t, store), opts...), options: &MutexOptions{Prefix: "/" + t.Name() + "/" + newAttemptID()}}
 	f.session = openSession(t, f.client, 60)
 	return f
 }

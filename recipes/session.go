@@ -76,6 +76,8 @@ type Session struct {
 	options SessionOptions
 	ttl     time.Duration // as granted
 	now     func() time.Duration
+	// attached says that somebody else keeps the lease alive.
+	attached bool
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -125,6 +127,19 @@ func newSession(ctx context.Context, client *clientv3.Client, o *SessionOptions,
 	return s, nil
 }
 
+// AttachSession returns a session over a lease that somebody else keeps alive, for a server that acts on behalf of its
+// client; with clientv3.NoLease it can only look. It ends with ctx and by Close, and both leave the lease as it is. Of the
+// lease's validity nothing is known, so Valid tells only whether the session has ended, and what it holds is not watched:
+// Hold.Context does not end when the key is deleted, Verify and Guard tell. Requests are tried once, so that whoever is
+// behind it decides what to do about an error. In etcd's layout there is one place for a lease, as in etcd's library: an
+// attempt joins the one that is there.
+func AttachSession(ctx context.Context, client *clientv3.Client, lease clientv3.LeaseID) *Session {
+	s := &Session{client: client, lease: lease, attached: true, now: func() time.Duration { return 0 }, janitor: newJanitor()}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.deadline.Store(math.MaxInt64)
+	return s
+}
+
 // spawn is where every goroutine of this package is born. Close waits for all of them. It does nothing once the session
 // has ended.
 func (s *Session) spawn(task func()) {
@@ -152,13 +167,17 @@ func (s *Session) Valid() error {
 	return context.Cause(s.ctx)
 }
 
-// Close ends the session and all that is held with it: it waits for the session's goroutines and revokes the lease. An
+// Close ends the session and all that is held with it: it waits for the session's goroutines and revokes the lease, unless
+// the session is attached to one. An
 // error means that the revocation was not confirmed and the lease will last for up to its TTL. Further calls return the
 // result of the first.
 func (s *Session) Close() error {
 	s.close.Do(func() {
 		s.end(ErrSessionClosed)
 		s.tasks.Wait()
+		if s.attached {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), s.requestTime())
 		defer cancel()
 		if _, err := s.client.Revoke(ctx, s.lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
@@ -182,6 +201,9 @@ func (s *Session) endLocked(why error) {
 
 // retry tries a request until it is answered, refused for good, finds ownership lost, or ctx ends. op must be safe to repeat.
 func (s *Session) retry(ctx context.Context, op func(context.Context) error) error {
+	if s.attached {
+		return op(ctx)
+	}
 	const first, most = 20 * time.Millisecond, time.Second
 	for pause := first; ; pause = min(2*pause, most) {
 		err := s.try(ctx, op)
@@ -200,6 +222,9 @@ func (s *Session) retry(ctx context.Context, op func(context.Context) error) err
 
 // try bounds one try of a request.
 func (s *Session) try(ctx context.Context, op func(context.Context) error) error {
+	if s.attached {
+		return op(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.requestTime())
 	defer cancel()
 	return op(ctx)
