@@ -10,6 +10,7 @@ import (
 	"github.com/coordd/coordd/kvcore/auth"
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/lease"
+	"github.com/coordd/coordd/recipes"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -87,8 +88,8 @@ var wireErrors = []struct{ inside, wire error }{
 	{raftnode.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{errNotLeader, rpctypes.ErrGRPCLeaderChanged},
 
-	{errPlaceLost, status.Error(codes.Unknown, "mutex: session is expired")},
-	{errNoElected, status.Error(codes.Unknown, "election: no leader")},
+	{recipes.ErrLost, status.Error(codes.Unknown, "mutex: session is expired")},
+	{recipes.ErrNoLeader, status.Error(codes.Unknown, "election: no leader")},
 	{errNotElected, status.Error(codes.Unknown, "election: not leader")},
 	{errNoLeadershipIn, status.Error(codes.Unknown, `"leader" field must be provided`)},
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // slowRig logs every unary call as a slow one.
@@ -61,10 +62,8 @@ func TestSlowRequestsSayWhereTheTimeWent(t *testing.T) {
 			return err
 		}, "/etcdserverpb.KV/Range", `keys "a" to "z" limit 3`, []string{"read_index"}},
 		{func() error {
-			_, err := kv.Txn(ctx, &pb.TxnRequest{
-				Compare: []*pb.Compare{createdAt([]byte("key"), 0)},
-				Success: []*pb.RequestOp{put(&pb.PutRequest{Key: []byte("key"), Value: []byte("secret")})},
-			})
+			_, err := r.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision("key"), "=", 0)).
+				Then(clientv3.OpPut("key", "secret")).Commit()
 			return err
 		}, "/etcdserverpb.KV/Txn", `1 compares, the first of key "key", 1 and 0 operations`, []string{"queue", "replicate", "apply"}},
 		{func() error {
