@@ -1,9 +1,11 @@
-// Package recipes holds coordination over an etcd v3 store: sessions and fenced locks, for coordd and for etcd alike.
+// Package recipes holds coordination over an etcd v3 store: sessions, fenced locks and elections, for coordd and for etcd
+// alike.
 //
 // A Session is a lease that its process keeps alive. Its validity is counted on the local clock from the moment the last
 // acknowledged keepalive was sent, so it always ends before the store can give what it holds to somebody else. A Mutex
 // is a name. Lock returns a Hold: one acquisition, with a context that ends when ownership does, a guard for transactions
-// in the same store, and a fence.Token for resources outside of it.
+// in the same store, and a fence.Token for resources outside of it. An Election is a lock with a value that everybody can
+// observe; Campaign returns a Leadership, which is held like a lock.
 //
 // No local check can prove that a write still lands in time: between the check and the write the process may stop for
 // as long as it likes. Let the resource compare tokens, or put Hold.Guard into the transaction that writes.
@@ -17,4 +19,8 @@
 //	…/x/<attempt>  an abandoned attempt whose enqueue may still be on its way
 //
 // Both carry the session's lease. An attempt is a random 128-bit id, never used twice.
+//
+// Elections, and locks with MutexOptions.EtcdLayout, stand where etcd's concurrency package has them, and exclude those:
+//
+//	<name>/<lease in hexadecimal>-<attempt>  a candidate or the leader, value what it proclaims
 package recipes

@@ -228,6 +228,9 @@ func (e *entry) settle(ctx context.Context, ahead *place, err error) error {
 	if err == nil {
 		err = e.session.Valid()
 	}
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // nobody is there to hold it
+	}
 	if err != nil {
 		e.abandon()
 		return fmt.Errorf("recipes: %s %s: %w", e.what, e.path, err)

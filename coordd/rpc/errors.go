@@ -94,14 +94,18 @@ var wireErrors = []struct{ inside, wire error }{
 	{errNoLeadershipIn, status.Error(codes.Unknown, `"leader" field must be provided`)},
 }
 
-// wireError returns err as clients shall see it: an error that is a gRPC status
-// already stays, one of the table becomes its entry, a context's becomes its code.
+// wireError returns err as clients shall see it: a gRPC status in it stays, an
+// error of the table becomes its entry, a context's becomes its code.
 func wireError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
-		return err
+	var decided interface {
+		error
+		GRPCStatus() *status.Status
+	}
+	if errors.As(err, &decided) {
+		return decided
 	}
 	for _, e := range wireErrors {
 		if errors.Is(err, e.inside) {
