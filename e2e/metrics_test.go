@@ -3,12 +3,15 @@ package e2e
 import (
 	"bufio"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coordd/coordd/e2e/wiretest"
 )
 
 // notServed are the metrics of etcd that coordd does not have, and why. A name
@@ -41,6 +44,42 @@ var notServed = map[string]string{
 	"etcd_server_learner_promote_successes":       "grpc_server_handled_total of MemberPromote counts them",
 	"os_fd_*":                                     "process_open_fds and process_max_fds",
 	"grpc_server_handling_seconds":                "with --metrics extensive alone, as in etcd",
+}
+
+// lateMetrics are those of etcd that show only once something was measured.
+var lateMetrics = []string{
+	"etcd_server_healthcheck", "etcd_server_healthchecks_total", "etcd_network_peer_round_trip_time_seconds",
+	"etcd_network_peer_sent_bytes_total", "etcd_network_peer_received_bytes_total",
+}
+
+// servedRows lists metrics by what they begin with; those of Go and of HTTP, which every
+// program of this kind has, are left out.
+func servedRows(all []string) []string {
+	begins := []string{"etcd_cluster_", "etcd_debugging_", "etcd_disk_", "etcd_mvcc_", "etcd_network_", "etcd_server_", "etcd_", "grpc_", "coordd_"}
+	rows := []string{"| begins with | goes on with |", "|---|---|"}
+	rest := slices.Compact(slices.Sorted(slices.Values(all)))
+	for _, begin := range begins {
+		var ends []string
+		rest = slices.DeleteFunc(rest, func(name string) bool {
+			end, ok := strings.CutPrefix(name, begin)
+			if ok {
+				ends = append(ends, end)
+			}
+			return ok
+		})
+		if len(ends) > 0 {
+			rows = append(rows, "| `"+begin+"` | "+strings.Join(ends, ", ")+" |")
+		}
+	}
+	return rows
+}
+
+func absentRows() []string {
+	rows := []string{"| metric of etcd's | why not, or what instead |", "|---|---|"}
+	for _, name := range slices.Sorted(maps.Keys(notServed)) {
+		rows = append(rows, "| `"+name+"` | "+notServed[name]+" |")
+	}
+	return rows
 }
 
 // names returns the metrics of a member, without those of histograms' parts.
@@ -90,16 +129,15 @@ func TestMetricsAreEtcds(t *testing.T) {
 			t.Errorf("%s is served though %s is said to be absent", name, key)
 		}
 	}
+	wiretest.Check(t, "../docs/WIRE.md", "metrics", servedRows(slices.Concat(ours, lateMetrics)))
+	wiretest.Check(t, "../docs/WIRE.md", "absent metrics", absentRows())
 	for key := range notServed {
 		if !used[key] {
 			t.Errorf("etcd has no %s: strike it from the list", key)
 		}
 	}
-	// Those of etcd that show only once something was measured.
-	late := []string{"etcd_server_healthcheck", "etcd_server_healthchecks_total", "etcd_network_peer_round_trip_time_seconds",
-		"etcd_network_peer_sent_bytes_total", "etcd_network_peer_received_bytes_total"}
 	for _, name := range ours {
-		if strings.HasPrefix(name, "etcd_") && !slices.Contains(theirs, name) && !slices.Contains(late, name) {
+		if strings.HasPrefix(name, "etcd_") && !slices.Contains(theirs, name) && !slices.Contains(lateMetrics, name) {
 			t.Errorf("%s is not etcd's", name)
 		}
 	}

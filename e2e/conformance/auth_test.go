@@ -102,6 +102,12 @@ var authBodies = []body{
 		} {
 			r.UserAdd(r.ctx, u)
 		}
+		// What hash there is the server makes: one that comes with the request does not count.
+		const ofX = "JDJhJDA0JEg4Z0ZsYzVvdHdqNHhZcFZaV3hOaS5Xd2s0VVAzaDJNOGlHcExzSVpTdGZwbTQ0NDhSQ3dt"
+		r.UserAdd(r.ctx, &pb.AuthUserAddRequest{Name: "hashed", Password: "p", HashedPassword: ofX})
+		r.UserAdd(r.ctx, &pb.AuthUserAddRequest{Name: "only hashed", HashedPassword: ofX})
+		r.UserAdd(r.ctx, &pb.AuthUserAddRequest{Name: "no hash", HashedPassword: "?", Options: &authpb.UserAddOptions{NoPassword: true}})
+		r.UserChangePassword(r.ctx, &pb.AuthUserChangePasswordRequest{Name: "hashed", Password: "q", HashedPassword: ofX})
 		r.UserList(r.ctx, &pb.AuthUserListRequest{})
 		r.UserGet(r.ctx, &pb.AuthUserGetRequest{Name: "alice"})
 		r.UserGet(r.ctx, &pb.AuthUserGetRequest{Name: "none"})
@@ -181,6 +187,11 @@ var authBodies = []body{
 		r.login("alice", "")
 		r.login("nopass", "")
 		r.login("nopass", "x")
+		r.login("hashed", "q")
+		r.login("hashed", "p")
+		r.login("only hashed", "x")
+		r.login("only hashed", "")
+		r.login("no hash", "?")
 	}},
 	// A watch that was allowed goes on when the permission is taken away.
 	{"watch and lease go on", func(r *rig) {

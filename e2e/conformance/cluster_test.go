@@ -68,11 +68,27 @@ func (r *rig) add(req *pb.MemberAddRequest) uint64 {
 var clusterBodies = []body{
 	{"member list", func(r *rig) {
 		r.noteMembers()
+		filler := r.apart()
 		for i := range 50 { // or a follower that lags by one entry is far behind
-			r.put("filler", fmt.Sprint(i))
+			filler.put("filler", fmt.Sprint(i))
 		}
 		for _, m := range r.members() {
 			r.note("%s: %d peer URLs, %d client URLs, learner %t", m.Name, len(m.PeerURLs), len(m.ClientURLs), m.IsLearner)
+		}
+	}},
+	{"healthy", func(r *rig) {
+		// Members count as healthy when they have been connected for a while; until then
+		// no request to change them gets far.
+		unnoted := r.apart()
+		there := &pb.MemberAddRequest{PeerURLs: []string{r.cluster.Members[1].PeerURL}}
+		for deadline := time.Now().Add(callTimeout); ; time.Sleep(100 * time.Millisecond) {
+			_, err := unnoted.MemberAdd(r.ctx, there)
+			if errorText(err) == errorText(rpctypes.ErrGRPCPeerURLExist) {
+				return
+			}
+			if time.Now().After(deadline) {
+				r.Fatal(err)
+			}
 		}
 	}},
 	{"wrong members", func(r *rig) {
@@ -148,16 +164,9 @@ var clusterBodies = []body{
 		r.note("to a follower: %s; it leads: %t", errorText(moved), after.Leader == target)
 	}},
 	{"remove a voter", func(r *rig) {
-		lines := r.transcript.lines
-		last := r.members()[2]
-		// Members count as healthy when they have been connected for a while.
-		var err error
-		for deadline := time.Now().Add(callTimeout); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-			if _, err = r.MemberRemove(r.ctx, &pb.MemberRemoveRequest{ID: last.ID}); err == nil {
-				break
-			}
-		}
-		r.transcript.lines = lines
+		unnoted := r.apart()
+		last := unnoted.members()[2]
+		_, err := r.unnoted().MemberRemove(r.ctx, &pb.MemberRemoveRequest{ID: last.ID})
 		r.note("remove: %s", errorText(err))
 		r.noteMembers()
 		select {
@@ -165,24 +174,20 @@ var clusterBodies = []body{
 		case <-time.After(callTimeout):
 			r.Fatal("the removed member does not stop")
 		}
-		lines = r.transcript.lines
 		for deadline := time.Now().Add(2 * callTimeout); ; { // the leader may have been the one that went
-			if _, err := r.Put(r.ctx, &pb.PutRequest{Key: key("after"), Value: key("1")}); err == nil {
+			if _, err := unnoted.Put(r.ctx, &pb.PutRequest{Key: key("after"), Value: key("1")}); err == nil {
 				break
 			} else if time.Now().After(deadline) {
 				r.Fatal(err)
 			}
 		}
-		r.transcript.lines = lines
 		// Of two, none may go that the other could not replace.
-		lines = r.transcript.lines
 		r.cluster.Members[1].Kill()
-		self := r.membersHere()[0].ID
+		self := unnoted.membersHere()[0].ID
 		// A member that has not noticed yet proposes it, in vain.
 		for err = rpctypes.ErrGRPCTimeout; errorText(err) == errorText(rpctypes.ErrGRPCTimeout); {
-			_, err = r.MemberRemove(r.ctx, &pb.MemberRemoveRequest{ID: self})
+			_, err = unnoted.MemberRemove(r.ctx, &pb.MemberRemoveRequest{ID: self})
 		}
-		r.transcript.lines = lines
 		r.note("remove the one of two that lives: %s", errorText(err))
 	}},
 }

@@ -7,7 +7,6 @@ package conformance
 
 import (
 	"context"
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/coordd/coordd/e2e/cluster"
 )
-
-var update = flag.Bool("update", false, "write the tables of docs/WIRE.md anew")
 
 // group is bodies that share one pair of clusters and run one after another on each.
 type group struct {

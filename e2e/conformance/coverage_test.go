@@ -1,10 +1,13 @@
 package conformance
 
 import (
+	"io"
 	"maps"
 	"slices"
 	"sync"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -16,7 +19,7 @@ type coverage struct {
 	fields map[protoreflect.FullName]bool // set at least once to something but zero
 	values map[protoreflect.FullName]bool // of enums
 	errors map[string]map[string]bool     // texts by short method
-	paths  map[string]bool                // HTTP
+	paths  map[string]map[int]bool        // status by HTTP method and path
 }
 
 func newCoverage() *coverage {
@@ -25,7 +28,7 @@ func newCoverage() *coverage {
 		fields: map[protoreflect.FullName]bool{},
 		values: map[protoreflect.FullName]bool{},
 		errors: map[string]map[string]bool{},
-		paths:  map[string]bool{},
+		paths:  map[string]map[int]bool{},
 	}
 }
 
@@ -51,8 +54,10 @@ func (c *coverage) answered(method string, resp proto.Message) {
 	c.message(resp.ProtoReflect())
 }
 
+// failed counts an error, but for the end of a stream and for what the caller wanted.
 func (c *coverage) failed(method string, err error) {
-	if c == nil {
+	code := status.Code(err)
+	if c == nil || err == io.EOF || code == codes.Canceled || code == codes.DeadlineExceeded {
 		return
 	}
 	c.mu.Lock()
@@ -65,24 +70,29 @@ func (c *coverage) failed(method string, err error) {
 	texts[errorText(err)] = true
 }
 
-// requested counts an HTTP path.
-func (c *coverage) requested(path string) {
+// requested counts an HTTP request and its answer.
+func (c *coverage) requested(path string, status int) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.paths[path] = true
+	if c.paths[path] == nil {
+		c.paths[path] = map[int]bool{}
+	}
+	c.paths[path][status] = true
 }
 
 func (c *coverage) message(m protoreflect.Message) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		c.fields[f.FullName()] = true
 		switch {
-		case f.Enum() != nil && !f.IsList():
-			if value := f.Enum().Values().ByNumber(v.Enum()); value != nil {
-				c.values[value.FullName()] = true
+		case f.Enum() != nil && f.IsList():
+			for i := range v.List().Len() {
+				c.value(f.Enum(), v.List().Get(i).Enum())
 			}
+		case f.Enum() != nil:
+			c.value(f.Enum(), v.Enum())
 		case f.IsMap():
 		case f.Message() != nil && f.IsList():
 			for i := range v.List().Len() {
@@ -93,6 +103,12 @@ func (c *coverage) message(m protoreflect.Message) {
 		}
 		return true
 	})
+}
+
+func (c *coverage) value(enum protoreflect.EnumDescriptor, number protoreflect.EnumNumber) {
+	if value := enum.Values().ByNumber(number); value != nil {
+		c.values[value.FullName()] = true
+	}
 }
 
 func (c *coverage) errorsOf(method string) []string {

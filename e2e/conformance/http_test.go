@@ -17,8 +17,7 @@ import (
 // its own for each keeps connections apart.
 func (r *rig) http(method, path, body string, header ...string) (status int, answer []byte) {
 	r.Helper()
-	r.seen.requested(method + " " + strings.SplitN(path, "?", 2)[0])
-	req, err := http.NewRequestWithContext(r.ctx, method, r.cluster.Members[0].ClientURL+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(r.ctx, method, r.cluster.Members[r.at].ClientURL+path, strings.NewReader(body))
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -37,6 +36,7 @@ func (r *rig) http(method, path, body string, header ...string) (status int, ans
 		r.note("%s %s: read: %v", method, path, err)
 		return 0, nil
 	}
+	r.seen.requested(method+" "+strings.SplitN(path, "?", 2)[0], resp.StatusCode)
 	r.note("%s %s %.200s", method, path, body)
 	r.note("  → %d %s %s", resp.StatusCode, resp.Header.Get("Content-Type"), r.transcript.json(answer))
 	return resp.StatusCode, answer
@@ -114,8 +114,8 @@ func (r *rig) post(path, body string) {
 	r.http("POST", path, body)
 }
 
-// unnoted posts JSON whose answer is not compared as a whole.
-func (r *rig) unnoted(path, body string) (status int, answer []byte) {
+// postUnnoted posts JSON whose answer is not noted as a whole.
+func (r *rig) postUnnoted(path, body string) (status int, answer []byte) {
 	r.Helper()
 	lines := r.transcript.lines
 	status, answer = r.http("POST", path, body)
@@ -126,8 +126,7 @@ func (r *rig) unnoted(path, body string) (status int, answer []byte) {
 // stream posts JSON and notes the first n lines of the answer, which does not end.
 func (r *rig) stream(path, body string, n int, meanwhile func()) {
 	r.Helper()
-	r.seen.requested("POST " + path)
-	req, err := http.NewRequestWithContext(r.ctx, "POST", r.cluster.Members[0].ClientURL+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(r.ctx, "POST", r.cluster.Members[r.at].ClientURL+path, strings.NewReader(body))
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -138,6 +137,7 @@ func (r *rig) stream(path, body string, n int, meanwhile func()) {
 		return
 	}
 	defer resp.Body.Close()
+	r.seen.requested("POST "+path, resp.StatusCode)
 	r.note("POST %s %s → %d", path, body, resp.StatusCode)
 	lines := bufio.NewReader(resp.Body)
 	for i := range n {
@@ -206,8 +206,14 @@ var gatewayBodies = []body{
 		r.post("/v3/maintenance/status", `{}`)
 		r.post("/v3/maintenance/alarm", `{"action":"GET"}`)
 		r.post("/v3/maintenance/alarm", `{"action":"DEACTIVATE","memberID":5,"alarm":"NOSPACE"}`)
-		status, _ := r.unnoted("/v3/maintenance/defragment", `{}`) // coordd's answer has a header, etcd's has none
+		status, _ := r.postUnnoted("/v3/maintenance/defragment", `{}`) // coordd's answer has a header, etcd's has none
 		r.note("defragment: %d", status)
+		_, answer := r.postUnnoted("/v3/maintenance/snapshot", `{}`)
+		r.note("a snapshot: %t", bytes.HasPrefix(answer, []byte(`{"result":{`)))
+		status, _ = r.postUnnoted("/v3/maintenance/hash", `{}`)
+		r.note("hash: %d", status)
+		_, answer = r.postUnnoted("/v3/cluster/member/list", `{"linearizable":true}`)
+		r.note("members: %d", bytes.Count(answer, []byte(`"clientURLs"`)))
 		r.post("/v3/maintenance/hashkv", `{"revision":"1000"}`)
 		r.post("/v3/maintenance/transfer-leadership", `{"targetID":"5"}`)
 		r.post("/v3/maintenance/downgrade", `{"version":"x"}`)
@@ -232,7 +238,7 @@ var gatewayBodies = []body{
 		r.post("/v3/auth/enable", `{}`)
 		r.post("/v3/kv/range", `{"key":<a>}`)
 		r.http("POST", "/v3/kv/range", `{"key":"YQ=="}`, "Authorization", "garbage")
-		_, answer := r.unnoted("/v3/auth/authenticate", `{"name":"root","password":"r2"}`)
+		_, answer := r.postUnnoted("/v3/auth/authenticate", `{"name":"root","password":"r2"}`)
 		var login struct{ Token string }
 		if err := json.Unmarshal(answer, &login); err != nil {
 			r.Fatal(err)

@@ -20,15 +20,6 @@ func (r *rig) told(what string, err error) {
 	r.note("%s: %s", what, status.Convert(err).Message())
 }
 
-// apart returns a rig for calls that are not noted, or that are made at the same time
-// as others: its transcript is its own.
-func (r *rig) apart() *rig {
-	r.Helper()
-	at := r.member(0)
-	at.transcript = new(transcript)
-	return at
-}
-
 // awaitKeys waits until n keys begin with a prefix.
 func (r *rig) awaitKeys(prefix string, n int64) {
 	r.Helper()
@@ -81,14 +72,14 @@ var lockBodies = []body{
 		r.Unlock(r.ctx, &v3lockpb.UnlockRequest{Key: key("l/50")})
 		r.Lock(r.ctx, &v3lockpb.LockRequest{Lease: 0x51})
 		r.Unlock(r.ctx, &v3lockpb.UnlockRequest{Key: key("/51")})
-		unnoted := r.apart()
+		unnoted := r.unnoted()
 		_, err := unnoted.Lock(r.ctx, &v3lockpb.LockRequest{Name: key("l"), Lease: 0x404})
 		r.told("a lease that there is not", err)
 		_, err = unnoted.Unlock(r.ctx, &v3lockpb.UnlockRequest{})
 		r.told("unlock nothing", err)
 	}},
 	{"a lease of its own", func(r *rig) {
-		unnoted := r.apart()
+		unnoted := r.unnoted()
 		m, err := unnoted.Lock(r.ctx, &v3lockpb.LockRequest{Name: key("own")})
 		if err != nil {
 			r.Fatal(err)
@@ -120,7 +111,7 @@ var lockBodies = []body{
 			_, err := r.Lock(ctx, &v3lockpb.LockRequest{Name: key("w"), Lease: 0x50})
 			return err
 		})
-		r.note("no longer: %s", errorText(outcome()))
+		r.note("no longer: %s", status.Code(outcome()))
 		r.awaitKeys("w/", 1)
 		r.lease(0x52)
 		outcome = r.waiting("w", 2, func(r *rig) error {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -80,6 +81,11 @@ var maintenanceBodies = []body{
 		r.HashKV(r.ctx, &pb.HashKVRequest{})
 	}},
 	{"snapshot", func(r *rig) {
+		for i := range 8 {
+			if _, err := r.unnoted().Put(r.ctx, &pb.PutRequest{Key: fmt.Appendf(nil, "large/%d", i), Value: make([]byte, 1<<20)}); err != nil {
+				r.Fatal(err)
+			}
+		}
 		stream, err := r.Snapshot(r.ctx, &pb.SnapshotRequest{})
 		if err != nil {
 			r.Fatal(err)

@@ -3,8 +3,6 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -18,7 +16,7 @@ func (r *rig) learner() *rig {
 	if err != nil {
 		r.Fatal(err)
 	}
-	if _, err := r.apart().MemberAdd(r.ctx, &pb.MemberAddRequest{PeerURLs: []string{m.PeerURL}, IsLearner: true}); err != nil {
+	if _, err := r.unnoted().MemberAdd(r.ctx, &pb.MemberAddRequest{PeerURLs: []string{m.PeerURL}, IsLearner: true}); err != nil {
 		r.Fatal(err)
 	}
 	if err := m.Start(); err != nil {
@@ -38,11 +36,9 @@ func (r *rig) learner() *rig {
 // cannot be asked for more than it has.
 func (r *rig) awaitServing() {
 	r.Helper()
-	unnoted := *r
-	unnoted.transcript = new(transcript)
-	at := unnoted.member(len(r.cluster.Members) - 1)
+	unnoted := r.apart()
 	for deadline := time.Now().Add(2 * callTimeout); ; time.Sleep(50 * time.Millisecond) {
-		m, err := at.Range(r.ctx, &pb.RangeRequest{Key: key("before"), Serializable: true})
+		m, err := unnoted.Range(r.ctx, &pb.RangeRequest{Key: key("before"), Serializable: true})
 		if err == nil && m.Count == 1 {
 			return
 		}
@@ -81,16 +77,16 @@ var learnerBodies = []body{
 		w.create(&pb.WatchCreateRequest{Key: key("before")})
 		w.answer()
 		l.keepAlive(1)
-		status, err := l.apart().Status(l.ctx, &pb.StatusRequest{})
+		status, err := l.unnoted().Status(l.ctx, &pb.StatusRequest{})
 		l.note("status: learner %t, %v, %s", status.GetIsLearner(), status.GetErrors(), errorText(err))
 		for _, path := range []string{"/health", "/health?serializable=true", "/livez", "/readyz", "/readyz/non_learner"} {
-			l.get(path)
+			l.http("GET", path, "")
 		}
 	}},
 	{"promote", func(r *rig) {
-		members := r.members()
+		members, unnoted := r.members(), r.unnoted()
 		for deadline := time.Now().Add(callTimeout); ; time.Sleep(100 * time.Millisecond) {
-			_, err := r.apart().MemberPromote(r.ctx, &pb.MemberPromoteRequest{ID: members[1].ID})
+			_, err := unnoted.MemberPromote(r.ctx, &pb.MemberPromoteRequest{ID: members[1].ID})
 			if err == nil {
 				break
 			}
@@ -106,29 +102,13 @@ var learnerBodies = []body{
 	}},
 }
 
-// get notes the outcome of a GET of the rig's own member.
-func (r *rig) get(path string) {
-	r.Helper()
-	last := r.cluster.Members[len(r.cluster.Members)-1]
-	resp, err := http.Get(last.ClientURL + path)
-	if err != nil {
-		r.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.Fatal(err)
-	}
-	r.note("GET %s: %d %s", path, resp.StatusCode, body)
-}
-
 // awaitLeader waits until the member knows a leader.
 func (r *rig) awaitLeader() {
 	r.Helper()
+	unnoted := r.apart()
 	for deadline := time.Now().Add(callTimeout); ; time.Sleep(50 * time.Millisecond) {
-		lines := r.transcript.lines
-		_, err := r.MemberList(r.ctx, &pb.MemberListRequest{Linearizable: true})
-		if r.transcript.lines = lines; err == nil {
+		_, err := unnoted.MemberList(r.ctx, &pb.MemberListRequest{Linearizable: true})
+		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -25,6 +25,7 @@ type rig struct {
 	testing.TB
 	ctx        context.Context
 	cluster    *cluster.Cluster
+	at         int // the member that is talked to
 	transcript *transcript
 	seen       *coverage // nil where it does not count
 
@@ -50,6 +51,7 @@ func newRig(t testing.TB, c *cluster.Cluster, seen *coverage) *rig {
 func (r *rig) member(i int) *rig {
 	r.Helper()
 	at := *r
+	at.at = i
 	conn, err := grpc.NewClient("passthrough:///"+hostOf(r.cluster.Members[i].ClientURL),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithChainUnaryInterceptor(at.recordUnary),
@@ -64,6 +66,23 @@ func (r *rig) member(i int) *rig {
 	at.ClusterClient, at.MaintenanceClient, at.AuthClient = pb.NewClusterClient(conn), pb.NewMaintenanceClient(conn), pb.NewAuthClient(conn)
 	at.LockClient, at.ElectionClient = v3lockpb.NewLockClient(conn), v3electionpb.NewElectionClient(conn)
 	return &at
+}
+
+// unnoted returns a rig for calls whose answers are not noted as a whole.
+func (r *rig) unnoted() *rig {
+	r.Helper()
+	at := *r
+	at.transcript = new(transcript)
+	return at.member(r.at)
+}
+
+// apart returns a rig for calls whose answers depend on the moment, or that go beside
+// others: they are neither noted nor counted.
+func (r *rig) apart() *rig {
+	r.Helper()
+	at := *r
+	at.seen = nil
+	return at.unnoted()
 }
 
 // as returns a rig whose calls carry a user's token.

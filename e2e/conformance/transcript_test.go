@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
@@ -57,6 +58,9 @@ func (t *transcript) call(method string, req, resp proto.Message, err error) {
 
 func errorText(err error) string {
 	s := status.Convert(err)
+	if s.Code() == codes.DeadlineExceeded { // in the words of the side that notices first
+		return s.Code().String()
+	}
 	return fmt.Sprintf("%s: %s", s.Code(), s.Message())
 }
 
