@@ -44,7 +44,7 @@ type clients struct {
 // serveClients starts to answer clients. Until the member has found its cluster
 // they get what it knows: serializable reads, and its health.
 func (s *Server) serveClients() error {
-	gateway, err := newGateway(s.cfg.MaxRequestBytes)
+	gateway, err := newGateway(s.cfg.MaxRequestBytes, rpc.MaxParts(s.cfg.MaxTxnOps))
 	if err != nil {
 		return err
 	}

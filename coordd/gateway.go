@@ -25,7 +25,7 @@ type gateway struct {
 	conn     *grpc.ClientConn
 }
 
-func newGateway(maxRequestBytes int) (*gateway, error) {
+func newGateway(maxRequestBytes, maxParts int) (*gateway, error) {
 	g := &gateway{listener: bufconn.Listen(gatewayBufferBytes)}
 	var err error
 	g.conn, err = grpc.NewClient("passthrough:///gateway",
@@ -36,7 +36,7 @@ func newGateway(maxRequestBytes int) (*gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("coordd: gateway: %w", err)
 	}
-	if g.Handler, err = httpapi.NewGateway(g.conn, maxRequestBytes); err != nil {
+	if g.Handler, err = httpapi.NewGateway(g.conn, maxRequestBytes, maxParts); err != nil {
 		return nil, fmt.Errorf("coordd: %w", err)
 	}
 	return g, nil

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +28,13 @@ const bodyFactor = 2
 
 // NewGateway returns the handler of /v3/: etcd's API as JSON over HTTP, with the
 // same names and answers as etcd's own gateway. Calls go over conn to a member's
-// gRPC server. Bodies beyond twice maxRequestBytes are refused.
+// gRPC server. Bodies beyond twice maxRequestBytes are refused, and those of more
+// than maxParts objects.
 //
 // Fields may be written as in the proto files or in camelCase, 64-bit numbers as
 // strings or not; answers use the proto names, strings, and leave out zeros.
 // Bytes are base64. Streams are answered with one JSON object a line.
-func NewGateway(conn grpc.ClientConnInterface, maxRequestBytes int) (http.Handler, error) {
+func NewGateway(conn grpc.ClientConnInterface, maxRequestBytes, maxParts int) (http.Handler, error) {
 	mux := runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{
 		Marshaler: &runtime.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
@@ -53,7 +55,7 @@ func NewGateway(conn grpc.ClientConnInterface, maxRequestBytes int) (http.Handle
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: gateway: %w", err)
 	}
-	return boundBody(mux, int64(bodyFactor*maxRequestBytes)), nil
+	return boundBody(mux, int64(bodyFactor*maxRequestBytes), maxParts), nil
 }
 
 func routeLock(mux *runtime.ServeMux, c v3lockpb.LockClient) error {
@@ -149,7 +151,7 @@ func decode(in runtime.Marshaler, r *http.Request, request proto.Message) error 
 // boundBody refuses bodies of more than limit bytes: at once where the client
 // says how large its body is, and else when it has sent so much. It also serves
 // what clients of old etcd ask for under /v3beta/.
-func boundBody(next http.Handler, limit int64) http.Handler {
+func boundBody(next http.Handler, limit int64, maxParts int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rest, ok := strings.CutPrefix(r.URL.Path, "/v3beta/"); ok {
 			r.URL.Path = "/v3/" + rest
@@ -163,7 +165,24 @@ func boundBody(next http.Handler, limit int64) http.Handler {
 			}{tooLarge.Code(), tooLarge.Message()})
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		r.Body = &countedParts{http.MaxBytesReader(w, r.Body, limit), maxParts}
 		next.ServeHTTP(w, r)
 	})
+}
+
+var errTooManyParts = errors.New("too many objects in the request")
+
+// countedParts is a body that fails where more objects begin than are allowed: an
+// empty one takes three bytes here and a hundred once it is decoded.
+type countedParts struct {
+	io.ReadCloser
+	left int
+}
+
+func (c *countedParts) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if c.left -= bytes.Count(p[:n], []byte{'{'}); c.left < 0 {
+		return 0, errTooManyParts
+	}
+	return n, err
 }

@@ -28,11 +28,14 @@ func (echo) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOpt
 	return nil, status.Error(codes.Aborted, "stream")
 }
 
-const testRequestBytes = 1000
+const (
+	testRequestBytes = 1000
+	testParts        = 100
+)
 
 func newEcho(t testing.TB) http.Handler {
 	t.Helper()
-	h, err := NewGateway(echo{}, testRequestBytes)
+	h, err := NewGateway(echo{}, testRequestBytes, testParts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +76,17 @@ func TestGatewayBoundsBodies(t *testing.T) {
 				t.Errorf("%d %s, want %d and %q", w.Code, w.Body, c.status, c.message)
 			}
 		})
+	}
+}
+
+// A body of empty objects must not become many times its size.
+func TestGatewayCountsObjects(t *testing.T) {
+	h := newEcho(t)
+	for n, want := range map[int]string{testParts - 1: "etcdserverpb.KV/Txn", testParts: errTooManyParts.Error()} {
+		body := `{"compare":[{}` + strings.Repeat(",{}", n-1) + `]}`
+		if w := ask(h, "/v3/kv/txn", strings.NewReader(body)); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%d compares: %d %s, want %q", n, w.Code, w.Body, want)
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ type Server struct {
 // added to the server's own, as for transport credentials and keepalive.
 func New(cfg Config, options ...grpc.ServerOption) *Server {
 	s := &Server{
-		Config: cfg, traffic: newTraffic(), health: health.NewServer(), leaders: newLeaderMonitor(), sound: newCondition(),
+		Config: cfg, traffic: newTraffic(cfg.MaxTxnOps), health: health.NewServer(), leaders: newLeaderMonitor(), sound: newCondition(),
 		large:  newLargeAnswers(),
 		bcrypt: newPasswords(cfg.BcryptCost, cfg.RequestTimeout),
 	}
