@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +63,47 @@ func TestMemberMissesThatOthersCome(t *testing.T) {
 		t.Errorf("the member reads %v, %v", got, err)
 	}
 	checkHashes(t, c)
+}
+
+// TestMemberMissesThatUsersAreAsked: what a member that lags may not know must
+// not let anybody change the cluster, or have all there is, through it.
+func TestMemberMissesThatUsersAreAsked(t *testing.T) {
+	c := startCluster(t, 3)
+	leader, followers := splitLeader(t, c)
+	lagging := followers[0]
+	nobody := newClient(t, lagging.ClientURL)
+	if _, err := nobody.Get(within(t, 10*time.Second), "k"); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(lagging.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	client := newClient(t, leader.ClientURL)
+	fill(t, client, 5000)
+	enableAuth(t, client)
+	compacted, snapshot := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := nobody.Compact(within(t, 30*time.Second), 2)
+		compacted <- err
+	}()
+	go func() {
+		r, err := nobody.Snapshot(within(t, 30*time.Second))
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+			r.Close()
+		}
+		snapshot <- err
+	}()
+	time.Sleep(100 * time.Millisecond) // in which the requests get to the member
+	if err := syscall.Kill(lagging.PID(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-compacted; err == nil {
+		t.Error("nobody in particular has compacted")
+	}
+	if err := <-snapshot; err == nil {
+		t.Error("nobody in particular got a snapshot")
+	}
 }
 
 // move gives a member another peer URL, and starts it there.

@@ -39,9 +39,32 @@ var permittedFirst = map[string]bool{
 	pb.Maintenance_Downgrade_FullMethodName:  true,
 }
 
+// permittedForGood are those of permittedFirst of which nobody asks again who
+// called when they are applied. This member may lag, or have nothing yet: it must
+// not let pass what it has merely not heard to be forbidden.
+var permittedForGood = map[string]bool{
+	pb.KV_Compact_FullMethodName:            true,
+	pb.Cluster_MemberAdd_FullMethodName:     true,
+	pb.Cluster_MemberRemove_FullMethodName:  true,
+	pb.Cluster_MemberUpdate_FullMethodName:  true,
+	pb.Cluster_MemberPromote_FullMethodName: true,
+}
+
+// changesAlarms tells what else nobody asks about again: that alarms stand anyone
+// may hear.
+func changesAlarms(req any) bool {
+	r, ok := req.(*pb.AlarmRequest)
+	return ok && r.GetAction() != pb.AlarmRequest_GET
+}
+
 // permitCall refuses a call of permittedFirst that its user may not make. The
 // request of a stream is not known yet.
 func (s *Server) permitCall(ctx context.Context, method string, req any) error {
+	if permittedForGood[method] || changesAlarms(req) {
+		if err := s.Node.ReadIndex(ctx); err != nil {
+			return err
+		}
+	}
 	if !s.Store.Auth().Enabled() || !permittedFirst[method] {
 		return nil
 	}

@@ -16,7 +16,7 @@ const snapshotChunkBytes = 32 << 10
 // Snapshot sends the store as a file of bbolt in etcd's layout, then its SHA-256.
 // All that was acknowledged before the call is in it; where the member does not
 // reach a quorum, all that it knows: a snapshot may be the way out of that.
-func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerStreamingServer[pb.SnapshotResponse]) error {
+func (s *maintenanceServer) Snapshot(r *pb.SnapshotRequest, stream grpc.ServerStreamingServer[pb.SnapshotResponse]) error {
 	ctx := stream.Context()
 	if err := s.catchUp(ctx); err != nil {
 		return err
@@ -26,6 +26,9 @@ func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerSt
 		return err
 	}
 	defer snapshot.Close()
+	if _, err := s.permit(ctx, r); err != nil { // by users no older than what is sent
+		return err
+	}
 	w := &snapshotWriter{stream: stream, sum: sha256.New(), left: snapshot.Size()}
 	s.Logger.Info("sending a snapshot", "index", snapshot.Index, "bytes", w.left)
 	if _, err := snapshot.WriteTo(w); err != nil {
