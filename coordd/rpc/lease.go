@@ -43,9 +43,16 @@ func (l LeaderLeases) Renew(ctx context.Context, id int64) (ttlSeconds int64, er
 			}
 			return l.restore(ctx, id, term)
 		})
-		if err != nil || found {
-			return ttlSeconds, err
+		if err != nil {
+			return 0, err
 		}
+		if !found {
+			continue
+		}
+		if _, shortened, _ := l.Table.Shortened(lease.ID(id)); shortened {
+			return 0, errNotLeader // what was applied meanwhile is of another leader's term
+		}
+		return ttlSeconds, nil
 	}
 	return 0, nil
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -162,5 +163,38 @@ func eventually(ctx context.Context, t *testing.T, done func() bool) {
 			t.Fatal("it never came true")
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// asked does something once its values are asked for, which a read index does.
+type asked struct {
+	context.Context
+	once func()
+}
+
+func (a asked) Value(key any) any {
+	a.once()
+	return a.Context.Value(key)
+}
+
+// A leader that was none for a while may renew before it has applied what the one
+// between has recorded. It must not promise what it then would not keep.
+func TestRenewalSeesWhatIsAppliedMeanwhile(t *testing.T) {
+	r := newRig(t, nil)
+	granted, err := r.client.Grant(t.Context(), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := lease.ID(granted.ID)
+	leases := LeaderLeases{Node: r.node, Table: r.store.Leases(), Now: time.Now}
+	ctx := asked{t.Context(), sync.OnceFunc(func() { r.store.Leases().Checkpoint(id, 400) })}
+	if ttl, err := leases.Renew(ctx, int64(id)); err == nil {
+		t.Errorf("%d s are promised, the log says 400", ttl)
+	}
+	if ttl, err := leases.Renew(t.Context(), int64(id)); err != nil || ttl != 1000 {
+		t.Errorf("renewed to %d s, %v", ttl, err)
+	}
+	if l, _ := r.store.Leases().Lookup(id); l.RemainingSeconds != 0 {
+		t.Errorf("then the log says %d s", l.RemainingSeconds)
 	}
 }
