@@ -91,11 +91,8 @@ func (st *loaded) loadRecord(k, v []byte) error {
 		return err
 	}
 	var kv mvccpb.KeyValue
-	if err := decodeKeyValue(&kv, v); err != nil {
+	if err := decodeStored(&kv, v, tombstone); err != nil {
 		return fmt.Errorf("revision %v: %w", rev, err)
-	}
-	if len(v) == 0 && !tombstone {
-		kv.Version = 1 // the mark of a restore that moved the revision up: it counts in hashes
 	}
 	st.tree.Restore(kv.Key, rev, index.Revision{Main: kv.CreateRevision}, kv.Version, tombstone)
 	st.revision = max(st.revision, rev.Main)
@@ -105,6 +102,20 @@ func (st *loaded) loadRecord(k, v []byte) error {
 		delete(st.attached, string(kv.Key))
 	}
 	return nil
+}
+
+// decodeStored decodes a record that somebody else may have written: one without
+// a key is damage, and would be the end of every member that applies a change of it.
+func decodeStored(kv *mvccpb.KeyValue, v []byte, tombstone bool) error {
+	if len(v) == 0 && !tombstone {
+		kv.Version = 1 // the mark of a restore that moved the revision up: it counts in hashes
+		return nil
+	}
+	err := decodeKeyValue(kv, v)
+	if err == nil && len(kv.Key) == 0 {
+		err = fmt.Errorf("%w: a record without a key", backend.ErrDamaged)
+	}
+	return err
 }
 
 func (st *loaded) loadLeases(r backend.Reader) (err error) {

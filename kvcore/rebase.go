@@ -99,9 +99,10 @@ func newestRevision(r backend.Reader) (newest int64, err error) {
 	}
 	r.Ascend(backend.Key, nil, nil, func(k, v []byte) bool {
 		var rev index.Revision
-		if rev, _, err = parseRevision(k); err == nil {
+		var tombstone bool
+		if rev, tombstone, err = parseRevision(k); err == nil {
 			newest = rev.Main
-			err = decodeKeyValue(new(mvccpb.KeyValue), v)
+			err = decodeStored(new(mvccpb.KeyValue), v, tombstone)
 		}
 		return err == nil
 	})

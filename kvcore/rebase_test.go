@@ -17,18 +17,30 @@ import (
 
 // A record that no member could read is found before anything is changed.
 func TestRebaseReadsEveryRecord(t *testing.T) {
-	b := backend.NewMemory()
-	defer b.Close()
-	batch := b.Begin(7, 2)
-	batch.Put(backend.Key, []byte("\x00\x00\x00\x00\x00\x00\x00\x02_\x00\x00\x00\x00\x00\x00\x00\x00"), []byte{0xff})
-	if err := b.Commit(batch); err != nil {
-		t.Fatal(err)
-	}
-	if err := kvcore.Rebase(b, kvcore.Origin{Index: 1, Term: 1, ConfState: new(raftpb.ConfState)}); err == nil {
-		t.Error("a record that is no record was taken")
-	}
-	if index, term := b.Applied(); index != 7 || term != 2 {
-		t.Errorf("applied entry %d of term %d", index, term)
+	const revision = "\x00\x00\x00\x00\x00\x00\x00\x02_\x00\x00\x00\x00\x00\x00\x00\x00"
+	for name, r := range map[string]struct{ key, value string }{
+		"no record":               {revision, "\xff"},
+		"without a key":           {revision, "\x10\x02\x20\x01\x30\x05"}, // created at 2, version 1, lease 5
+		"tombstone without a key": {revision + "t", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := backend.NewMemory()
+			defer b.Close()
+			batch := b.Begin(7, 2)
+			batch.Put(backend.Key, []byte(r.key), []byte(r.value))
+			if err := b.Commit(batch); err != nil {
+				t.Fatal(err)
+			}
+			if err := kvcore.Rebase(b, kvcore.Origin{Index: 1, Term: 1, ConfState: new(raftpb.ConfState)}); err == nil {
+				t.Error("a record that is no record was taken")
+			}
+			if index, term := b.Applied(); index != 7 || term != 2 {
+				t.Errorf("applied entry %d of term %d", index, term)
+			}
+			if _, err := kvcore.Open(b, kvcore.Defaults()); err == nil {
+				t.Error("a store with it was opened")
+			}
+		})
 	}
 }
 
