@@ -69,8 +69,15 @@ func describeFile(path string, size int64) snapFile {
 	switch position, received := snap.ParseReceived(f.Name); {
 	case f.Name == "db":
 		f.Is = "the store"
+	case received && filepath.Ext(path) == ".delta":
+		f.Is, f.Index, f.Term = "what the store lacks, received from the leader, to be merged", position.Index, position.Term
+		f.Unsound = checkDelta(path)
+		return f
 	case received:
 		f.Is, f.expected = "a store received from the leader, to be installed", position
+	case f.Name == "db.defrag":
+		f.Is = "the beginning of a defragmentation"
+		return f
 	case snap.IsPartial(f.Name):
 		f.Is = "the beginning of a store that was being received"
 		return f
@@ -91,6 +98,19 @@ func describeFile(path string, size int64) snapFile {
 		f.Unsound = err.Error()
 	}
 	return f
+}
+
+// checkDelta returns why a received delta cannot be read, "" if it can.
+func checkDelta(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer file.Close() // it was only read
+	if err := backend.ReadDelta(file, func(backend.Bucket, []byte, []byte) error { return nil }); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func (f *snapFile) detail() string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/coordd/coordd/coordd/coorddtest"
 	"github.com/coordd/coordd/coordd/datadir"
 	"github.com/coordd/coordd/coordd/disk"
+	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/proto/coordpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -150,6 +152,8 @@ func TestDebugSnap(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"0000000000000002-00000000000000ff.snap.db": store,
 		"0000000000000002-0000000000000100.snap.db": store[:5000],
+		"0000000000000002-0000000000000101.delta":   delta(t),
+		"0000000000000002-0000000000000102.delta":   delta(t)[:10],
 		"receive-1.tmp": store[:100],
 	} {
 		if err := os.WriteFile(filepath.Join(layout.Snap(), name), data, 0o600); err != nil {
@@ -158,14 +162,36 @@ func TestDebugSnap(t *testing.T) {
 	}
 	code, out, errs := inProcess(t, "debug", "snap", "--data-dir", dir)
 	lines := strings.Split(out, "\n")
-	if code != 0 || len(lines) != 5 {
+	if code != 0 || len(lines) != 7 {
 		t.Fatalf("exit code %d, %s\n%s", code, errs, out)
 	}
-	for i, want := range []string{"its name says term 2 index 255", "UNSOUND", "the store, up to entry", "was being received"} {
+	for i, want := range []string{"its name says term 2 index 255", "UNSOUND", "to be merged, up to entry 257 of term 2", "UNSOUND", "the store, up to entry", "was being received"} {
 		if !strings.Contains(lines[i], want) {
 			t.Errorf("line %q, want %q in it", lines[i], want)
 		}
 	}
+	if strings.Contains(lines[2], "UNSOUND") {
+		t.Errorf("a sound delta: %q", lines[2])
+	}
+}
+
+// delta returns what a leader sends of a store with one record.
+func delta(t *testing.T) []byte {
+	t.Helper()
+	b := backend.NewMemory()
+	defer b.Close()
+	batch := b.Begin(257, 2)
+	batch.Put(backend.Key, []byte("k"), []byte("v"))
+	if err := b.Commit(batch); err != nil {
+		t.Fatal(err)
+	}
+	r := b.Reader()
+	defer r.Release()
+	var out bytes.Buffer
+	if _, err := backend.WriteDelta(&out, r, nil); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // TestDebugRefusesWhileMemberRuns: what is being written cannot be judged.
