@@ -2,13 +2,16 @@ package coordd
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/wal"
+	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/proto/coordpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
@@ -122,6 +125,31 @@ func TestHalfMadeStoreIsMadeAgain(t *testing.T) {
 		if err := disk.OS().Remove(firstSegment(t, &cfg)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A restored store without its log is not taken for a half made one, though it
+// holds no keys and nothing was applied to it.
+func TestRestoredUsersAreNotClearedAway(t *testing.T) {
+	cfg := oneOfThree(t)
+	s, err := openStorage(&cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := backend.OpenBolt(cfg.layout().Store())
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := b.Begin(0, 0)
+	batch.Put(backend.AuthUsers, []byte("alice"), []byte("\x0a\x05alice"))
+	if err := errors.Join(b.Commit(batch), b.Close(), disk.OS().Remove(firstSegment(t, &cfg))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openStorage(&cfg, nil); err == nil || !strings.Contains(err.Error(), "no log") {
+		t.Errorf("a store with users and no log: %v", err)
 	}
 }
 

@@ -145,12 +145,11 @@ func findCluster(cfg *Config, peerTLS peer.ClientTLS) (*member.Cluster, wal.Posi
 // checkNoStore refuses a store with data but without a log, and clears away one
 // that a crash has left half made.
 func (s *storage) checkNoStore(cfg *Config) error {
-	store, err := openStore(s.snaps.Store())
+	store, err := backend.OpenBolt(s.snaps.Store())
 	if err != nil {
 		return err
 	}
-	applied, _ := store.Applied()
-	used := applied > datadir.Beginning.Index || store.Revision() > 1
+	used := isUsed(store)
 	if err := store.Close(); err != nil {
 		return fmt.Errorf("coordd: close the store: %w", err)
 	}
@@ -161,6 +160,26 @@ func (s *storage) checkNoStore(cfg *Config) error {
 		return fmt.Errorf("coordd: clear away a store that was never used: %w", err)
 	}
 	return nil
+}
+
+// isUsed says whether a store holds more than the first write of a new member: it
+// has run, or is a restored one, perhaps of nothing but users.
+func isUsed(b backend.Backend) bool {
+	r := b.Reader()
+	defer r.Release()
+	applied, _ := r.Applied()
+	used := applied > datadir.Beginning.Index
+	for bucket := range backend.All() {
+		switch bucket {
+		case backend.Meta, backend.Members, backend.Cluster: // that is what it writes
+			continue
+		}
+		r.Ascend(bucket, nil, nil, func(_, _ []byte) bool {
+			used = true
+			return false
+		})
+	}
+	return used
 }
 
 func exists(path string) bool {
