@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -126,6 +127,9 @@ func advise(err error) string {
 		if sameError(err, a.err) {
 			return a.advice
 		}
+	}
+	if asked, ok := errors.AsType[*unreachableError](err); ok && len(asked.ways) > 0 {
+		return strings.Join(asked.ways, "; ") + "; check --endpoints, the TLS flags and that the server runs"
 	}
 	if unreachable(err) {
 		return "no usable answer in time; check --endpoints, the TLS flags and that the server runs, or allow more with --command-timeout"

@@ -128,6 +128,15 @@ func (s *session) readEnvironment(cmd *cobra.Command, environ []string) error {
 
 // client returns a client for the given endpoints. It does not wait for a connection; the caller closes it.
 func (s *session) client(endpoints ...string) (*clientv3.Client, error) {
+	cfg, err := s.config(endpoints)
+	if err != nil {
+		return nil, err
+	}
+	c, err := clientv3.New(*cfg)
+	return c, withCode(exitBadConnection, err)
+}
+
+func (s *session) config(endpoints []string) (*clientv3.Config, error) {
 	spec := s.spec
 	spec.Endpoints = endpoints
 	spec.Secure = &s.secure
@@ -146,8 +155,7 @@ func (s *session) client(endpoints ...string) (*clientv3.Client, error) {
 		return nil, s.secureError(err)
 	}
 	cfg.Logger = log
-	c, err := clientv3.New(*cfg)
-	return c, withCode(exitBadConnection, err)
+	return cfg, nil
 }
 
 // secureError is an error in the files of the TLS flags; it names the flag.
@@ -202,7 +210,7 @@ func (s *session) call(cmd *cobra.Command, f func(ctx context.Context, c *client
 	defer cancel()
 	// What Close could report, a broken connection, has no bearing on an answer already received.
 	defer c.Close()
-	return f(ctx, c)
+	return s.explainUnreachable(cmd.Context(), f(ctx, c))
 }
 
 // do sends one operation and returns its answer.
