@@ -36,7 +36,7 @@ func newAlarmDisarmCommand(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:     "disarm",
 		Short:   "Disarm all alarms",
-		Long:    `Disarm all alarms, and print them. One whose cause is still there is raised again at the next write.`,
+		Long:    `Disarm all alarms, and print them. One whose cause is still there is raised again.`,
 		Example: `  coordctl alarm disarm`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.alarms(cmd, args, func(ctx context.Context, c *clientv3.Client) (*clientv3.AlarmResponse, error) {

@@ -63,7 +63,7 @@ type stream struct {
 // stream takes simple and json of --write-out.
 func (s *session) stream(cmd *cobra.Command) (*stream, error) {
 	if s.format != "simple" && s.format != "json" {
-		return nil, withCode(exitBadFeature, fmt.Errorf("%s not supported as output format of %q; use simple or json", s.format, cmd.CommandPath()))
+		return nil, withCode(exitBadFeature, fmt.Errorf("%s not supported as output format of %q; use json, simple", s.format, cmd.CommandPath()))
 	}
 	return &stream{bufio.NewWriter(cmd.OutOrStdout()), s.format == "json"}, nil
 }

@@ -63,10 +63,9 @@ func (s *session) printer(cmd *cobra.Command, r result) (*printer, error) {
 		return nil, err
 	}
 	p := &printer{out: cmd.OutOrStdout(), format: s.format, hex: s.hex}
-	_, isTable := r.(tabular)
-	if p.format == "table" && !isTable || p.format == "protobuf" && !isMessage(r) {
+	if has := formatsOf(r); !slices.Contains(has, p.format) {
 		if _, ok := r.(sentence); !ok {
-			return nil, withCode(exitBadFeature, fmt.Errorf("%s not supported as output format of %q", p.format, cmd.CommandPath()))
+			return nil, withCode(exitBadFeature, fmt.Errorf("%s not supported as output format of %q; use %s", p.format, cmd.CommandPath(), strings.Join(has, ", ")))
 		}
 		p.format = "simple"
 	}
@@ -78,6 +77,14 @@ func (s *session) checkFormat() error {
 		return withCode(exitBadFeature, fmt.Errorf("unsupported output format %q; use %s", s.format, strings.Join(formats, ", ")))
 	}
 	return nil
+}
+
+// formatsOf lists the formats that results like r have.
+func formatsOf(r result) []string {
+	_, isTable := r.(tabular)
+	return slices.DeleteFunc(slices.Clone(formats), func(format string) bool {
+		return format == "table" && !isTable || format == "protobuf" && !isMessage(r)
+	})
 }
 
 func isMessage(r result) bool {
