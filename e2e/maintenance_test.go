@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -356,38 +355,6 @@ func TestKillWhileDefragmenting(t *testing.T) {
 	}
 }
 
-// BenchmarkDefragment tells how much longer puts take while a store of 500 MB,
-// half of it free, is defragmented.
-func BenchmarkDefragment(b *testing.B) {
-	c := startCluster(b, 1, "--quota-backend-bytes", "-1")
-	m := c.Members[0]
-	client := newClient(b, m.ClientURL)
-	fillRandom(b, client, 5000, 100<<10)
-	if _, err := client.Delete(b.Context(), "fill/1", clientv3.WithPrefix()); err != nil {
-		b.Fatal(err)
-	}
-	got, err := client.Get(b.Context(), "x")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := client.Compact(b.Context(), got.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		before := putLatency(b, client, func(ctx context.Context) { time.Sleep(3 * time.Second) })
-		during := putLatency(b, client, func(ctx context.Context) {
-			began := time.Now()
-			if _, err := client.Defragment(ctx, m.ClientURL); err != nil {
-				b.Error(err)
-			}
-			b.ReportMetric(time.Since(began).Seconds(), "defrag-s")
-		})
-		b.ReportMetric(float64(before.Microseconds()), "p99-before-µs")
-		b.ReportMetric(float64(during.Microseconds()), "p99-during-µs")
-		b.ReportMetric(float64(during)/float64(before), "ratio")
-	}
-}
-
 // fillRandom writes n values that do not repeat themselves.
 func fillRandom(b testing.TB, client *clientv3.Client, n, size int) {
 	b.Helper()
@@ -404,32 +371,4 @@ func fillRandom(b testing.TB, client *clientv3.Client, n, size int) {
 	if err := g.Wait(); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// putLatency returns the 99th percentile of what eight writers see while f runs.
-func putLatency(b *testing.B, client *clientv3.Client, f func(context.Context)) time.Duration {
-	b.Helper()
-	ctx, cancel := context.WithCancel(b.Context())
-	latencies := make([][]time.Duration, 8)
-	var g errgroup.Group
-	for i := range latencies {
-		g.Go(func() error {
-			for n := 0; ctx.Err() == nil; n++ {
-				began := time.Now()
-				if _, err := client.Put(b.Context(), fmt.Sprintf("put/%d/%d", i, n%1000), strings.Repeat("v", 256)); err != nil {
-					return err
-				}
-				latencies[i] = append(latencies[i], time.Since(began))
-			}
-			return nil
-		})
-	}
-	f(ctx)
-	cancel()
-	if err := g.Wait(); err != nil {
-		b.Fatal(err)
-	}
-	all := slices.Concat(latencies...)
-	slices.Sort(all)
-	return all[len(all)*99/100]
 }

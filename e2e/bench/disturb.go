@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -14,6 +17,7 @@ type disturbance struct {
 	p99Before        time.Duration
 	longestMeanwhile time.Duration
 	took             time.Duration // the other thing
+	failed           int64         // requests meanwhile; they count with the time they took
 }
 
 // ratio is p99 while it lasts to p99 before.
@@ -32,13 +36,20 @@ func (l load) disturb(ctx context.Context, s *side, d time.Duration, op operatio
 		return result{}, err
 	}
 	var took time.Duration
-	r, err := l.driveWhile(ctx, s, op, func(ctx context.Context) error {
+	var failed atomic.Int64
+	tolerant := func(ctx context.Context, kv pb.KVClient, rng *rand.Rand) error {
+		if err := op(ctx, kv, rng); err != nil && ctx.Err() == nil {
+			failed.Add(1)
+		}
+		return ctx.Err()
+	}
+	r, err := l.driveWhile(ctx, s, tolerant, func(ctx context.Context) error {
 		began := time.Now()
 		err := other(ctx)
 		took = time.Since(began)
 		return err
 	})
-	r.disturbance = disturbance{p99Before: before.p99, longestMeanwhile: r.longest, took: took}
+	r.disturbance = disturbance{p99Before: before.p99, longestMeanwhile: r.longest, took: took, failed: failed.Load()}
 	return r, err
 }
 

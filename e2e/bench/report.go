@@ -39,6 +39,7 @@ var metrics = []metric{
 	{"p99 before", func(r result) float64 { return float64(r.p99Before) }, micros},
 	{"p99 ÷ before", func(r result) float64 { return r.ratio() }, func(v float64) string { return fmt.Sprintf("%.2f", v) }},
 	{"longest", func(r result) float64 { return float64(r.longestMeanwhile) }, micros},
+	{"failed", func(r result) float64 { return float64(r.failed) }, func(v float64) string { return fmt.Sprintf("%.0f", v) }},
 	{"it took", func(r result) float64 { return float64(r.took) }, micros},
 }
 
@@ -53,18 +54,25 @@ func (t *table) print(w io.Writer) error {
 		etcd, coordd := t.results[name]["etcd"], t.results[name]["coordd"]
 		for _, m := range metrics {
 			e, c := values(etcd, m.of), values(coordd, m.of)
-			if slices.Max(e) == 0 || slices.Max(c) == 0 {
+			if slices.Max(e) == 0 && slices.Max(c) == 0 {
 				continue
 			}
-			ratios := make([]float64, len(e))
-			for i := range e {
-				ratios[i] = c[i] / e[i]
-			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%.2f (%.2f–%.2f)\n", name, m.name,
-				spread(e, m.write), spread(c, m.write), median(ratios), slices.Min(ratios), slices.Max(ratios))
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", name, m.name, spread(e, m.write), spread(c, m.write), ratio(e, c))
 		}
 	}
 	return tw.Flush()
+}
+
+// ratio is that of coordd's values to etcd's, pair by pair, where there is one.
+func ratio(etcd, coordd []float64) string {
+	if slices.Min(etcd) == 0 {
+		return "-"
+	}
+	ratios := make([]float64, len(etcd))
+	for i := range ratios {
+		ratios[i] = coordd[i] / etcd[i]
+	}
+	return spread(ratios, func(v float64) string { return fmt.Sprintf("%.2f", v) })
 }
 
 func values(rs []result, of func(result) float64) []float64 {
