@@ -11,9 +11,8 @@ import (
 // members returns the members in the order of their names.
 func (r *rig) members() []*pb.Member {
 	r.Helper()
-	lines := r.transcript.lines
-	m, err := r.MemberList(r.ctx, &pb.MemberListRequest{Linearizable: true})
-	if r.transcript.lines = lines; err != nil {
+	m, err := r.unnoted().MemberList(r.ctx, &pb.MemberListRequest{Linearizable: true})
+	if err != nil {
 		r.Fatal(err)
 	}
 	byName := make([]*pb.Member, len(r.cluster.Members))
@@ -30,9 +29,7 @@ func (r *rig) members() []*pb.Member {
 // noteMembers notes who is there, by name and role: ids and ports differ.
 func (r *rig) noteMembers() {
 	r.Helper()
-	lines := r.transcript.lines
-	m, err := r.MemberList(r.ctx, &pb.MemberListRequest{})
-	r.transcript.lines = lines
+	m, err := r.unnoted().MemberList(r.ctx, &pb.MemberListRequest{})
 	if err != nil {
 		r.note("members: %s", errorText(err))
 		return
@@ -54,9 +51,7 @@ func (r *rig) noteMembers() {
 // add notes the outcome of adding a member, without its ids, and returns its id.
 func (r *rig) add(req *pb.MemberAddRequest) uint64 {
 	r.Helper()
-	lines := r.transcript.lines
-	m, err := r.MemberAdd(r.ctx, req)
-	r.transcript.lines = lines
+	m, err := r.unnoted().MemberAdd(r.ctx, req)
 	if err != nil {
 		r.note("add %v, learner %t: %s", req.PeerURLs, req.IsLearner, errorText(err))
 		return 0
@@ -211,8 +206,6 @@ func (r *rig) membersHere() []*pb.Member {
 // Wrong URLs would not do: etcd refuses them before it looks who asks.
 func (r *rig) addAgain() {
 	r.Helper()
-	lines := r.transcript.lines
-	_, err := r.MemberAdd(r.ctx, &pb.MemberAddRequest{PeerURLs: []string{r.cluster.Members[0].PeerURL}})
-	r.transcript.lines = lines
+	_, err := r.unnoted().MemberAdd(r.ctx, &pb.MemberAddRequest{PeerURLs: []string{r.cluster.Members[0].PeerURL}})
 	r.note("add a member's URLs: %s", errorText(err))
 }

@@ -46,6 +46,8 @@ func TestConformance(t *testing.T) {
 func (g *group) run(t *testing.T, seen *coverage) {
 	etcd := startServers(t, "e2e/peers/bin/etcd", g)
 	coordd := startServers(t, "bin/coordd", g)
+	newRig(t, etcd, nil).settle()
+	newRig(t, coordd, nil).settle()
 	for _, b := range g.bodies {
 		t.Run(b.name, func(t *testing.T) {
 			want := play(t, etcd, b, nil)

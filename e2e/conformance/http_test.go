@@ -276,7 +276,6 @@ var gatewayBodies = []body{
 
 var healthBodies = []body{
 	{"health", func(r *rig) {
-		r.settle()
 		for _, path := range []string{
 			"/health", "/health?serializable=true", "/health?serializable=1", "/health?serializable=false", "/health?exclude=NOSPACE", "/health?exclude=nonsense",
 			"/livez", "/livez?verbose", "/livez?exclude=serializable_read", "/livez?exclude=nothing&verbose", "/livez/serializable_read", "/livez/nothing",
@@ -305,13 +304,13 @@ var healthBodies = []body{
 	}},
 }
 
-// settle waits until the cluster's version is known: etcd agrees on it a while
-// after it has begun to serve.
+// settle waits until the versions of cluster and store are known: etcd agrees on them a
+// while after it has begun to serve.
 func (r *rig) settle() {
 	r.Helper()
 	lines := r.transcript.lines
 	for deadline := time.Now().Add(callTimeout); ; time.Sleep(50 * time.Millisecond) {
-		if _, answer := r.http("GET", "/version", ""); bytes.Contains(answer, []byte(`"etcdcluster":"3.7.0"`)) {
+		if _, answer := r.http("GET", "/version", ""); bytes.Contains(answer, []byte(`"etcdcluster":"3.7.0","storage":"3.7.0"`)) {
 			break
 		} else if time.Now().After(deadline) {
 			r.Fatalf("the version is %s", answer)

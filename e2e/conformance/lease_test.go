@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -72,9 +73,8 @@ func (r *rig) keepAlive(ids ...int64) {
 	}
 	defer stream.CloseSend()
 	for _, id := range ids {
-		if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: id}); err != nil {
-			r.note("keep alive %d cannot be sent", id)
-			return
+		if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: id}); err != nil && err != io.EOF {
+			r.Fatal(err)
 		}
 		m, err := stream.Recv()
 		if err != nil {

@@ -12,9 +12,7 @@ import (
 // defragment notes the outcome alone: coordd's answer has a header, etcd's has none.
 func (r *rig) defragment() {
 	r.Helper()
-	lines := r.transcript.lines
-	_, err := r.Defragment(r.ctx, &pb.DefragmentRequest{})
-	r.transcript.lines = lines
+	_, err := r.unnoted().Defragment(r.ctx, &pb.DefragmentRequest{})
 	r.note("Maintenance/Defragment: %s", errorText(err))
 }
 
