@@ -12,6 +12,10 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
+func putOf(key, value string) *pb.RequestOp {
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(key), Value: []byte(value)}}}
+}
+
 // Requests whose decoding would take many times their size are refused before.
 func TestPartsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 	codec := newTraffic(128)
@@ -38,9 +42,9 @@ func TestPartsAreCountedBeforeTheyAreDecoded(t *testing.T) {
 
 func TestLargeTransactionsAreDecoded(t *testing.T) {
 	codec := newTraffic(128)
-	want := &pb.TxnRequest{Compare: []*pb.Compare{createdAt([]byte("a"), 0)}}
+	want := &pb.TxnRequest{Compare: []*pb.Compare{{Key: []byte("a")}}}
 	for range 128 {
-		want.Success = append(want.Success, put(&pb.PutRequest{Key: []byte("a"), Value: []byte(strings.Repeat("v", 8<<10))}))
+		want.Success = append(want.Success, putOf("a", strings.Repeat("v", 8<<10)))
 	}
 	data, err := proto.Marshal(want)
 	if err != nil {
@@ -55,8 +59,8 @@ func TestLargeTransactionsAreDecoded(t *testing.T) {
 // FuzzParts: whatever the bytes, they are counted, and not more than there are.
 func FuzzParts(f *testing.F) {
 	data, err := proto.Marshal(&pb.TxnRequest{
-		Compare: []*pb.Compare{createdAt([]byte("a"), 0)},
-		Success: []*pb.RequestOp{put(&pb.PutRequest{Key: []byte("a")}), {Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Failure: []*pb.RequestOp{{}}}}}},
+		Compare: []*pb.Compare{{Key: []byte("a")}},
+		Success: []*pb.RequestOp{putOf("a", ""), {Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Failure: []*pb.RequestOp{{}}}}}},
 	})
 	if err != nil {
 		f.Fatal(err)
