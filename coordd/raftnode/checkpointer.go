@@ -40,9 +40,7 @@ func (n *Node) flush() error {
 	}
 	poke(n.flushed)
 	n.flushes.end()
-	if term, err := n.entries.Term(index); err == nil {
-		n.entries.setFlushed(index, term, n.cfg.StateMachine.ConfState())
-	} // else a snapshot was installed meanwhile, and said so itself
+	n.entries.flushedTo(index, n.cfg.StateMachine.ConfState())
 	// Raft looks for changes of the configuration in what it does not know to be
 	// applied when it campaigns, and panics where that is gone.
 	released, err := n.entries.compact(min(index, n.settled.Load()), n.cfg.CatchUpEntries, n.cfg.CatchUpBytes)

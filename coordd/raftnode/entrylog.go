@@ -17,10 +17,10 @@ type entryLog struct {
 	*raft.MemoryStorage
 	snapshot atomic.Pointer[raftpb.Snapshot] // the state that would be sent: as of the last flush
 
-	mu    sync.Mutex
-	first uint64   // index of sizes[0]
-	sizes []uint32 // bytes of each entry held
-	bytes int      // their sum
+	mu    sync.Mutex // also held by who makes the log begin later
+	first uint64     // index of sizes[0]
+	sizes []uint32   // bytes of each entry held
+	bytes int        // their sum
 }
 
 // newEntryLog holds the recovered entries.
@@ -65,6 +65,16 @@ func newEntryLog(cfg Config) (*entryLog, error) {
 // state itself is opened when it is sent, and may be newer by then.
 func (l *entryLog) Snapshot() (*raftpb.Snapshot, error) { return l.snapshot.Load(), nil }
 
+// flushedTo says that the state is durable up to index. It does nothing where a
+// received snapshot has replaced that meanwhile, and said so itself.
+func (l *entryLog) flushedTo(index uint64, confState *raftpb.ConfState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if term, err := l.Term(index); err == nil {
+		l.setFlushed(index, term, confState)
+	}
+}
+
 func (l *entryLog) setFlushed(index, term uint64, confState *raftpb.ConfState) {
 	l.snapshot.Store(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: &index, Term: &term, ConfState: confState}})
 }
@@ -95,13 +105,13 @@ func (l *entryLog) append(ents []*raftpb.Entry) error {
 
 // restart makes the log begin behind an installed snapshot.
 func (l *entryLog) restart(snap *raftpb.Snapshot) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := l.ApplySnapshot(snap); err != nil {
 		return fmt.Errorf("raftnode: restart log at entry %d: %w", snap.GetMetadata().GetIndex(), err)
 	}
 	meta := snap.GetMetadata()
 	l.setFlushed(meta.GetIndex(), meta.GetTerm(), meta.GetConfState())
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.first, l.sizes, l.bytes = meta.GetIndex()+1, nil, 0
 	return nil
 }
