@@ -73,6 +73,7 @@ var wireErrors = []struct{ inside, wire error }{
 	{auth.ErrWrongPassword, rpctypes.ErrGRPCAuthFailed},
 	{token.ErrVerifyOnly, status.Error(codes.Unknown, "auth: token signing attempted with verify-only key")},
 	{backend.ErrBusy, status.Error(codes.FailedPrecondition, "coordd: this member is being defragmented already")},
+	{backend.ErrNoRoom, status.Error(codes.FailedPrecondition, "coordd: this member's disk has no room for a copy of its store")},
 
 	{lease.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},

@@ -22,6 +22,7 @@ var (
 	ErrClosed  = errors.New("store is closed")
 	ErrBadKey  = errors.New("key is empty or too long")
 	ErrBusy    = errors.New("store is being defragmented")
+	ErrNoRoom  = errors.New("disk has no room for a copy of the store")
 )
 
 // MaxKeyBytes is the longest key a bucket takes. It is bbolt's limit.
@@ -88,7 +89,7 @@ type Backend interface {
 
 	// Defragment gives back to the system what the store takes and does not
 	// use. Readers and Commit go on beside it. It fails with ErrBusy while
-	// another runs, with ErrClosed once Close has begun, or with the context's
+	// another runs, with ErrNoRoom before it fills the disk, with ErrClosed once Close has begun, or with the context's
 	// error; then the store is as before. progress is called from time to time
 	// with the bytes done and what they come to in the end, roughly.
 	Defragment(ctx context.Context, progress func(done, total int64)) error

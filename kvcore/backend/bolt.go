@@ -27,8 +27,9 @@ const fillPercent = 0.95
 
 // bolt is a store in a bbolt file.
 type bolt struct {
-	path   string
-	growth int // see growthBytes
+	path    string
+	growth  int    // see growthBytes
+	reserve uint64 // see reserveBytes
 
 	commit sync.Mutex // held by Commit, Close, and a defragmentation when it starts, catches up and ends
 	file   *boltFile  // guarded by commit
@@ -102,7 +103,7 @@ func openBolt(path string, growth int) (*bolt, error) {
 }
 
 func newBolt(path string, db *bbolt.DB, growth int) *bolt {
-	b := &bolt{path: path, growth: growth, file: newBoltFile(db)}
+	b := &bolt{path: path, growth: growth, reserve: reserveBytes, file: newBoltFile(db)}
 	b.closing, b.beginClosing = context.WithCancel(context.Background())
 	return b
 }

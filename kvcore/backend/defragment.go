@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 // A bbolt file never shrinks, and what was written into gaps lies scattered. A
@@ -42,6 +43,9 @@ const (
 	// maxRounds bounds catching up with commits that come as fast as they can be
 	// copied. The rest is done while they wait.
 	maxRounds = 32
+	// reserveBytes of the disk a copy leaves free: a commit or a log that finds it
+	// full is the end of the member. The log takes up to 64 MiB ahead.
+	reserveBytes = 128 << 20
 )
 
 func (b *bolt) Defragment(ctx context.Context, progress func(done, total int64)) error {
@@ -181,6 +185,9 @@ func (d *defragmentation) flush() error {
 	if len(d.pending) == 0 {
 		return nil
 	}
+	if err := d.checkRoom(); err != nil {
+		return err
+	}
 	if err := d.copy.Update(func(tx *bbolt.Tx) error { return write(tx, d.pending) }); err != nil {
 		return err
 	}
@@ -188,6 +195,18 @@ func (d *defragmentation) flush() error {
 	d.progress(d.done, max(d.done, d.total))
 	clear(d.pending)
 	d.pending, d.bytes = d.pending[:0], 0
+	return nil
+}
+
+// checkRoom fails when the copy is about to take what the disk must keep free.
+func (d *defragmentation) checkRoom() error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(d.path), &disk); err != nil {
+		return fmt.Errorf("free space: %w", err)
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < d.reserve+uint64(d.bytes) {
+		return fmt.Errorf("%w: %d bytes are left, and %d have to stay free", ErrNoRoom, free, d.reserve)
+	}
 	return nil
 }
 

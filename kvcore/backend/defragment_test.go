@@ -278,3 +278,25 @@ func TestDefragmentKeepsUpWithCommits(t *testing.T) {
 		t.Errorf("%d keys are there of %d commits of two", kept, commits)
 	}
 }
+
+// TestDefragmentLeavesRoom: it ends before the disk is full, which commits and the
+// log would not survive.
+func TestDefragmentLeavesRoom(t *testing.T) {
+	b, err := openBolt(filepath.Join(t.TempDir(), "db"), 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	batch := b.Begin(1, 1)
+	batch.Put(Key, []byte("k"), []byte("v"))
+	if err := b.Commit(batch); err != nil {
+		t.Fatal(err)
+	}
+	b.reserve = 1 << 62
+	if err := b.Defragment(t.Context(), func(int64, int64) {}); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("%v, want %v", err, ErrNoRoom)
+	}
+	if left, _ := filepath.Glob(b.path + "*"); len(left) != 1 {
+		t.Errorf("files: %v", left)
+	}
+}
