@@ -3,14 +3,18 @@ package recipes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"google.golang.org/grpc"
 )
 
 // office is an election of the test's own.
@@ -192,6 +196,33 @@ func TestElectionHasNoPhantomLeader(t *testing.T) {
 			f.Fatalf("Campaign returned %v, %v", o.leadership, o.err)
 		}
 	})
+}
+
+// The same where the watch of the own key is silent: what decides is the read, not who tells first.
+func TestElectionHasNoPhantomLeaderWithoutWatch(t *testing.T) {
+	var own atomic.Pointer[string]
+	deaf := grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		stream, err := streamer(ctx, desc, cc, method, opts...)
+		return &alteredStream{stream, func(m any, err error) error {
+			if resp, ok := m.(*pb.WatchResponse); ok && err == nil && own.Load() != nil {
+				resp.Events = slices.DeleteFunc(resp.Events, func(e *clientv3.Event) bool { return strings.HasPrefix(string(e.Kv.Key), *own.Load()) })
+			}
+			return err
+		}}, err
+	})
+	f := newFixture(t)
+	f.campaign(f.office(f.session), "one")
+	s := openSession(t, dial(t, startServer(t), deaf), 60)
+	key := fmt.Sprintf("%s/%x-", f.options.Prefix, int64(s.Lease()))
+	own.Store(&key)
+	waiter := f.campaignLater(t.Context(), f.office(s), "two")
+	f.awaitCandidates(2)
+	if _, err := f.client.Delete(t.Context(), f.options.Prefix+"/", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	if o := <-waiter; !errors.Is(o.err, ErrKeyDeleted) {
+		t.Fatalf("Campaign returned %v, %v", o.leadership, o.err)
+	}
 }
 
 func TestElectionSessionLost(t *testing.T) {
