@@ -61,6 +61,8 @@ type localWatch struct{ server *Server }
 func (l localWatch) Watch(ctx context.Context, _ ...grpc.CallOption) (pb.Watch_WatchClient, error) {
 	s := &localWatchStream{ctx: ctx}
 	s.watchers = newWatchStream(l.server, s.push)
+	// The client may leave without another Recv.
+	context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	return s, nil
 }
 
@@ -94,7 +96,15 @@ func (s *localWatchStream) Send(r *pb.WatchRequest) error {
 	return s.failed
 }
 
-// Recv is called by one goroutine, until it fails. That ends the stream.
+// end ends the stream and its watchers; afterwards none is made.
+func (s *localWatchStream) end(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = why
+	s.watchers.close()
+}
+
+// Recv is called by one goroutine.
 func (s *localWatchStream) Recv() (*pb.WatchResponse, error) {
 	for {
 		r, err := s.take()
@@ -104,9 +114,7 @@ func (s *localWatchStream) Recv() (*pb.WatchResponse, error) {
 		select {
 		case <-s.watchers.wake:
 		case <-s.ctx.Done():
-			s.mu.Lock()
-			s.failed = s.ctx.Err()
-			s.mu.Unlock()
+			return nil, s.ctx.Err()
 		}
 	}
 }
