@@ -2,7 +2,7 @@
 // every answer, code and error text must be the same. The bodies are written from
 // the API's definition, not from either server's code. What they exercise is
 // what docs/WIRE.md lists: its tables are made from a run, and the test fails where
-// they differ from it.
+// they differ from it. What differs on purpose stands there too, and is left out here.
 package conformance
 
 import (
