@@ -42,7 +42,9 @@ func (s *Server) connectMembers(until map[uint64]time.Time, now time.Time) (next
 		}
 	}
 	for _, id := range s.transport.Peers() {
-		until[id] = until[id] // who has called may have been removed before it was known here
+		if _, known := until[id]; !known { // it has called, and may have been removed since
+			until[id] = time.Time{}
+		}
 	}
 	for id, due := range until {
 		switch {
