@@ -84,7 +84,3 @@ func createdAt(key []byte, revision int64) *pb.Compare {
 		TargetUnion: &pb.Compare_CreateRevision{CreateRevision: revision},
 	}
 }
-
-func put(r *pb.PutRequest) *pb.RequestOp {
-	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: r}}
-}
