@@ -77,10 +77,3 @@ func FuzzParts(f *testing.F) {
 		}
 	})
 }
-
-func createdAt(key []byte, revision int64) *pb.Compare {
-	return &pb.Compare{
-		Key: key, Target: pb.Compare_CREATE, Result: pb.Compare_EQUAL,
-		TargetUnion: &pb.Compare_CreateRevision{CreateRevision: revision},
-	}
-}
