@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -328,8 +329,9 @@ func TestKillWhileDefragmenting(t *testing.T) {
 	fill(t, client, 4000)
 	for round := range 4 {
 		defragmenting := make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			_, err := client.Defragment(t.Context(), m.ClientURL)
+			_, err := client.Defragment(ctx, m.ClientURL)
 			defragmenting <- err
 		}()
 		key := fmt.Sprintf("round/%d", round)
@@ -338,6 +340,7 @@ func TestKillWhileDefragmenting(t *testing.T) {
 		}
 		time.Sleep(time.Duration(round*10) * time.Millisecond)
 		m.Kill()
+		cancel() // else the client may try until the member is back
 		<-defragmenting
 		if err := m.Start(); err != nil {
 			t.Fatal(err)

@@ -41,11 +41,11 @@ var permittedFirst = map[string]bool{
 
 // permittedForGood are those of permittedFirst of which nobody asks again who
 // called when they are applied. This member may lag, or have nothing yet: it must
-// not let pass what it has merely not heard to be forbidden.
+// not let pass what it has merely not heard to be forbidden. To add and to remove
+// members is too, but they look first whether the cluster could bear it, and then
+// ask by themselves: see permitSurely.
 var permittedForGood = map[string]bool{
 	pb.KV_Compact_FullMethodName:            true,
-	pb.Cluster_MemberAdd_FullMethodName:     true,
-	pb.Cluster_MemberRemove_FullMethodName:  true,
 	pb.Cluster_MemberUpdate_FullMethodName:  true,
 	pb.Cluster_MemberPromote_FullMethodName: true,
 }
@@ -60,16 +60,30 @@ func changesAlarms(req any) bool {
 // permitCall refuses a call of permittedFirst that its user may not make. The
 // request of a stream is not known yet.
 func (s *Server) permitCall(ctx context.Context, method string, req any) error {
+	m, _ := req.(proto.Message)
 	if permittedForGood[method] || changesAlarms(req) {
-		if err := s.Node.ReadIndex(ctx); err != nil {
-			return err
-		}
+		return s.permitSurely(ctx, m)
 	}
-	if !s.Store.Auth().Enabled() || !permittedFirst[method] {
+	if !permittedFirst[method] {
 		return nil
 	}
-	m, _ := req.(proto.Message)
-	_, err := s.permit(ctx, m)
+	return s.permitHere(ctx, m)
+}
+
+// permitSurely refuses what the caller may not do by the users and roles that the
+// cluster has, not merely by those that this member knows of.
+func (s *Server) permitSurely(ctx context.Context, r proto.Message) error {
+	if err := s.Node.ReadIndex(ctx); err != nil {
+		return err
+	}
+	return s.permitHere(ctx, r)
+}
+
+func (s *Server) permitHere(ctx context.Context, r proto.Message) error {
+	if !s.Store.Auth().Enabled() {
+		return nil
+	}
+	_, err := s.permit(ctx, r)
 	return err
 }
 

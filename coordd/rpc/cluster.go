@@ -41,6 +41,9 @@ func (s *clusterServer) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (
 	if err := s.reconfiguration().mayAdd(r.GetIsLearner()); err != nil {
 		return nil, err
 	}
+	if err := s.permitSurely(ctx, r); err != nil {
+		return nil, err
+	}
 	response, err := s.Node.ProposeConfChange(ctx, &coordpb.MemberAddRequest{
 		Member: &coordpb.Member{
 			Id:        member.ID(urls, strconv.FormatInt(s.Now().Unix(), 10)),
@@ -71,6 +74,9 @@ func peerURLs(urls []string) ([]string, error) {
 // tell them any more that it is out.
 func (s *clusterServer) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
 	if err := s.reconfiguration().mayRemove(r.GetID()); err != nil {
+		return nil, err
+	}
+	if err := s.permitSurely(ctx, r); err != nil {
 		return nil, err
 	}
 	if s.Node.Status().Leader == r.GetID() {
