@@ -269,10 +269,10 @@ func (s *Server) failWith(err error) {
 	})
 }
 
-// Stop moves leadership to another member, if this one leads, ends the member
-// and returns when nothing of it is left: what was
-// acknowledged is durable before, what was not applied is replayed at the next start.
-// The store of a member that was stopped in order is complete: a copy of it is a backup.
+// Stop moves leadership to another member, if this one leads, ends the member and
+// returns when nothing of it is left: what was acknowledged is durable before, what
+// was not applied is replayed at the next start. The store of a member that was
+// stopped in order is complete: a copy of it is a backup.
 func (s *Server) Stop() {
 	s.handOver()
 	s.stop()

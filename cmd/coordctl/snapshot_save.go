@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/restore"
 	"github.com/spf13/cobra"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -74,7 +75,7 @@ func (s *session) saveSnapshot(cmd *cobra.Command, path string) (version string,
 	if err != nil {
 		return "", errors.Join(err, os.Remove(partial))
 	}
-	return version, syncDir(filepath.Dir(path))
+	return version, disk.OS().SyncDir(filepath.Dir(path))
 }
 
 // receiveSnapshot writes a snapshot to file, durably. The stream is read below the client's Snapshot, which does not
@@ -101,14 +102,6 @@ func receiveSnapshot(ctx context.Context, c *clientv3.Client, file *os.File, bar
 		}
 		bar.add(int64(len(chunk.GetBlob())), int64(chunk.GetRemainingBytes()))
 	}
-}
-
-func syncDir(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // transfer is a line on a terminal that says how far a transfer has come; nothing elsewhere.
