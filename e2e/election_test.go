@@ -20,7 +20,7 @@ func startCampaign(t *testing.T, ctx context.Context, client *clientv3.Client, o
 	t.Cleanup(func() { session.Close() })
 	elected := make(chan *recipes.Leadership, 1)
 	go func() {
-		l, err := recipes.NewElection(session, office).Campaign(ctx, "recipes")
+		l, err := recipes.NewElection(session, office, &recipes.ElectionOptions{EtcdLayout: true}).Campaign(ctx, "recipes")
 		if err != nil {
 			t.Errorf("campaign: %v", err)
 		}

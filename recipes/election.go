@@ -5,26 +5,66 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordd/coordd/recipes/fence"
 )
 
-// Election names an office that one candidate at a time holds. Its keys are those of etcd's election library, its
-// election service and etcdctl elect, <name>/<lease>: whoever created the oldest leads, and its value is what the leader
-// proclaims. Elections of all of them are one. The name is a path: the candidates of "a/b" stand in the election "a" too.
-// An Election holds no state and is safe for concurrent use.
-type Election struct {
-	session *Session
-	name    string
+// DefaultElectionPrefix is the default of ElectionOptions.Prefix.
+const DefaultElectionPrefix = "/coordd/elections"
+
+// ElectionOptions are an election's options; a zero field means its default.
+type ElectionOptions struct {
+	// Prefix is where the election's keys live, by default DefaultElectionPrefix; see MutexOptions.Prefix.
+	Prefix string
+	// Reason is shown to those who look at who stands, at most MaxReasonBytes.
+	Reason string
+	// Attempt names the candidacy; see MutexOptions.Attempt.
+	Attempt string
+	// EtcdLayout makes the election one with those of etcd's election library, its election service and etcdctl elect:
+	// <name>/<lease>, and whoever created the oldest leads. The name is a path then, there is no prefix, and the candidates
+	// of "a/b" stand in the election "a" too. Leadership cannot be transferred.
+	EtcdLayout bool
 }
 
-// NewElection names the election. Any name is valid.
-func NewElection(s *Session, name string) *Election { return &Election{s, name} }
+// Election names an office that one candidate at a time holds, in the order in which they stood unless a leader transfers
+// it. An Election holds no state and is safe for concurrent use.
+type Election struct {
+	placement
+	session    *Session
+	etcdLayout bool
+	leaders    string // what the keys begin with of which the oldest is the leader's
+	err        error  // of the name or the options
+}
+
+// NewElection names the election; nil options mean defaults. A name is 1 to MaxNameBytes of any bytes. An invalid name or
+// option is the error of the first use. In etcd's layout every name is valid.
+func NewElection(s *Session, name string, o *ElectionOptions) *Election {
+	var options ElectionOptions
+	if o != nil {
+		options = *o
+	}
+	e := &Election{session: s, etcdLayout: options.EtcdLayout}
+	if e.etcdLayout {
+		e.placement, e.leaders = placement{path: name}, name+"/"
+		if options != (ElectionOptions{EtcdLayout: true}) {
+			e.err = errors.New("recipes: an election in etcd's layout has no prefix, no reason and no attempts")
+		}
+		return e
+	}
+	if options.Prefix == "" {
+		options.Prefix = DefaultElectionPrefix
+	}
+	e.placement, e.err = newPlacement(options.Prefix, name, options.Reason, options.Attempt)
+	e.leaders = e.path + holdersDir
+	return e
+}
 
 // LeaderState is who leads at a revision of the store.
 type LeaderState struct {
@@ -42,15 +82,58 @@ func (s LeaderState) same(o LeaderState) bool {
 	return string(s.KV.Key) == string(o.KV.Key) && s.KV.ModRevision == o.KV.ModRevision
 }
 
-// Campaign stands for election with a value and returns when elected: in one snapshot of the store its key was there and
-// the oldest. Each call is a candidate of its own. It repeats requests that fail for the moment, as Mutex.Lock does. After
-// an error the candidacy is withdrawn, at once if the store answers, else as soon as it does; the error is a *LostError
-// when the session ended or somebody deleted the key.
+// Campaign stands for election with a value and returns when elected. Each call is a candidate of its own. It takes one
+// commit if nobody leads or stands, and two otherwise. It repeats requests that fail for the moment, as Mutex.Lock does.
+// After an error the candidacy is withdrawn, at once if the store answers, else as soon as it does; the error is a
+// *LostError when the session ended or somebody deleted the key.
 func (e *Election) Campaign(ctx context.Context, value string) (*Leadership, error) {
-	if err := errors.Join(e.session.Valid(), ctx.Err()); err != nil {
-		return nil, fmt.Errorf("recipes: election %s: %w", e.name, err)
+	if e.err != nil {
+		return nil, e.err
 	}
-	c := e.session.newEtcdEntry("election", e.name, value)
+	if e.etcdLayout {
+		return e.campaignInEtcdLayout(ctx, value)
+	}
+	p := &petition{
+		arbiter: office{e, value}, session: e.session, what: "election", path: e.path, value: value, about: e.session.holder(e.reason).String(),
+	}
+	if err := p.acquire(ctx, e.placement, false); err != nil {
+		return nil, err
+	}
+	l := newLeadership(newHold(p.holding, fence.Exclusive, p.holding.revision), p.holding.answer.Load())
+	if p.holding.value != value { // of the same attempt, begun by another process
+		if err := l.Proclaim(ctx, value); err != nil {
+			p.holding.abandon()
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// office grants the leadership while there is no leader.
+type office struct {
+	*Election
+	value string
+}
+
+func (o office) reads() []clientv3.Op {
+	return []clientv3.Op{clientv3.OpGet(o.leaders, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())}
+}
+
+func (o office) decide(read []*pb.ResponseOp) (*grant, error) {
+	if firstOf(read) != nil {
+		return nil, nil
+	}
+	vacant := clientv3.Compare(clientv3.CreateRevision(o.leaders).WithPrefix(), "=", 0)
+	return &grant{only: []clientv3.Cmp{vacant}, value: o.value}, nil
+}
+
+func (o office) freed() (from, to string) { return o.leaders, clientv3.GetPrefixRangeEnd(o.leaders) }
+
+func (e *Election) campaignInEtcdLayout(ctx context.Context, value string) (*Leadership, error) {
+	if err := errors.Join(e.session.Valid(), ctx.Err()); err != nil {
+		return nil, fmt.Errorf("recipes: election %s: %w", e.path, err)
+	}
+	c := e.session.newEtcdEntry("election", e.path, value)
 	ctx, stop := join(ctx, c.ctx)
 	defer stop()
 	ahead, err := c.enqueue(ctx, false)
@@ -61,32 +144,78 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Leadership, err
 	if err := c.settle(ctx, ahead, err); err != nil {
 		return nil, err
 	}
-	return newLeadership(newHold(c), entered), nil
+	return newLeadership(newHold(c, fence.Exclusive, c.revision), entered), nil
+}
+
+// Run leads whenever it can: it campaigns, and calls lead when elected. The context of lead ends with ctx and with the
+// leadership. When lead has returned nil, or the leadership was lost, the office is given up and Run campaigns again. It
+// returns lead's error, or why the session or ctx ended.
+func (e *Election) Run(ctx context.Context, value string, lead func(context.Context, *Leadership) error) error {
+	for {
+		l, err := e.Campaign(ctx, value)
+		if err != nil && e.session.Valid() == nil && ctx.Err() == nil && errors.Is(err, ErrKeyDeleted) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := l.run(ctx, lead); err != nil {
+			return err
+		}
+	}
+}
+
+// run calls lead while l lasts and resigns. Errors of a lead that was told to stop, because l was lost, are none.
+func (l *Leadership) run(ctx context.Context, lead func(context.Context, *Leadership) error) error {
+	leading, stop := join(ctx, l.Context())
+	defer stop()
+	err := lead(leading, l)
+	lost := l.Valid()
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.hold.entry.session.requestTime())
+	defer cancel()
+	resigned := l.Resign(release)
+	switch {
+	case lost != nil:
+		return l.hold.entry.session.Valid()
+	case err != nil:
+		return err
+	case errors.Is(resigned, ErrLost):
+		return nil
+	}
+	return resigned
 }
 
 // Resume takes up a leadership by its key and create revision, as one that was won on behalf of the session's lease by
-// another process. It does not ask the store: Verify does. A resumed leadership has no Token.
+// another process. It does not ask the store: Verify does. A resumed leadership has no Token, and its context does not end
+// when the key is deleted.
 func (e *Election) Resume(key string, revision int64) *Leadership {
-	c := e.session.begin(&entry{what: "election", path: e.name + "/", queue: e.name + "/", key: key, revision: revision})
+	c := e.session.begin(&entry{what: "election", path: e.path, key: key, revision: revision})
 	return newLeadership(&Hold{entry: c}, nil)
 }
 
 // Leader returns who leads, linearizably, or ErrNoLeader.
 func (e *Election) Leader(ctx context.Context) (LeaderState, error) {
+	if e.err != nil {
+		return LeaderState{}, e.err
+	}
 	now, err := e.look(ctx)
 	switch {
 	case err != nil:
-		return LeaderState{}, fmt.Errorf("recipes: leader of %s: %w", e.name, err)
+		return LeaderState{}, fmt.Errorf("recipes: leader of %s: %w", e.path, err)
 	case now.KV == nil:
 		return LeaderState{}, ErrNoLeader
 	}
 	return now, nil
 }
 
-// look reads the oldest key.
+// look reads the leader's key: the oldest in etcd's layout, else the first, as there is one leader only.
 func (e *Election) look(ctx context.Context) (now LeaderState, err error) {
+	opts := []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithLimit(1)}
+	if e.etcdLayout {
+		opts = clientv3.WithFirstCreate()
+	}
 	err = e.session.retry(ctx, func(ctx context.Context) error {
-		resp, err := e.session.client.Get(ctx, e.name+"/", clientv3.WithFirstCreate()...)
+		resp, err := e.session.client.Get(ctx, e.leaders, opts...)
 		if err != nil {
 			return err
 		}
@@ -105,10 +234,14 @@ func (e *Election) look(ctx context.Context) (now LeaderState, err error) {
 // at the latest when ctx ends: then it yields the error and ends.
 func (e *Election) Observe(ctx context.Context) iter.Seq2[LeaderState, error] {
 	return func(yield func(LeaderState, error) bool) {
+		if e.err != nil {
+			yield(LeaderState{}, e.err)
+			return
+		}
 		for last, looked := (LeaderState{}), false; ; looked = true {
 			now, err := e.look(ctx)
 			if err != nil {
-				yield(LeaderState{}, fmt.Errorf("recipes: observe %s: %w", e.name, err))
+				yield(LeaderState{}, fmt.Errorf("recipes: observe %s: %w", e.path, err))
 				return
 			}
 			if changed := !looked || !now.same(last); changed && !yield(now, nil) {
@@ -125,7 +258,7 @@ func (e *Election) Observe(ctx context.Context) iter.Seq2[LeaderState, error] {
 // follow yields what the leader of now proclaims until it is time to look again: the leader's key was deleted, or
 // somebody came while nobody led, or the watch broke. It returns what it yielded last.
 func (e *Election) follow(ctx context.Context, now LeaderState, yield func(LeaderState, error) bool) (last LeaderState, more bool) {
-	key, opts := e.name+"/", []clientv3.OpOption{clientv3.WithRev(now.Header.Revision + 1)}
+	key, opts := e.leaders, []clientv3.OpOption{clientv3.WithRev(now.Header.Revision + 1)}
 	if now.KV != nil {
 		key = string(now.KV.Key)
 	} else {
@@ -202,6 +335,79 @@ func (l *Leadership) Proclaim(ctx context.Context, value string) error {
 	}
 	l.header.Store(header)
 	return nil
+}
+
+// Transfer hands the leadership to a candidate, whose key is one of Election.Places, past all who stood before it. From the
+// call on this leadership is over, whatever Transfer returns: ErrNoCandidate, if nobody stands there or not any more, leaves
+// it to the next in turn, as any other error does.
+func (l *Leadership) Transfer(ctx context.Context, candidate string) error {
+	e := l.hold.entry
+	if e.mark == "" {
+		return errors.New("recipes: there is no transfer in etcd's layout")
+	}
+	queue := e.path + queueDir
+	id, stands := strings.CutPrefix(candidate, queue)
+	if !stands || !isAttemptID(id) {
+		return fmt.Errorf("recipes: transfer in %s to %q: %w", e.path, candidate, ErrNoCandidate)
+	}
+	if err := l.hold.end(); err != nil {
+		return err
+	}
+	ctx, stop := join(ctx, e.session.ctx)
+	defer stop()
+	err := e.session.retry(ctx, func(ctx context.Context) error { return e.appoint(ctx, id) })
+	if err != nil {
+		e.abandon()
+		return fmt.Errorf("recipes: transfer in %s: %w", e.path, err)
+	}
+	return nil
+}
+
+// appoint makes a candidate the leader in the place of e, with the candidate's own lease and value.
+func (e *entry) appoint(ctx context.Context, id string) error {
+	from, to := e.path+queueDir+id, e.path+holdersDir+id
+	kv := e.session.client
+	found, err := kv.Txn(ctx).Then(clientv3.OpGet(from), clientv3.OpGet(from+aboutSuffix), clientv3.OpGet(to)).Commit()
+	if err != nil {
+		return err
+	}
+	candidate, about, appointed := firstOf(found.Responses), firstOf(found.Responses[1:]), firstOf(found.Responses[2:])
+	switch {
+	case appointed != nil:
+		return nil // by a try whose answer was lost
+	case candidate == nil || about == nil:
+		return ErrNoCandidate
+	}
+	lease := clientv3.WithLease(clientv3.LeaseID(candidate.Lease))
+	resp, err := kv.Txn(ctx).
+		If(e.guard(), clientv3.Compare(clientv3.ModRevision(from), "=", candidate.ModRevision)).
+		Then(append(e.deletes(), clientv3.OpDelete(from, clientv3.WithPrefix()),
+			clientv3.OpPut(to, string(candidate.Value), lease), clientv3.OpPut(to+aboutSuffix, string(about.Value), lease))...).
+		Commit()
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return ErrNoCandidate // it has just gone
+	case err != nil:
+		return err
+	case !resp.Succeeded:
+		return e.appointedMeanwhile(ctx, to)
+	}
+	return nil
+}
+
+// appointedMeanwhile looks why an appointment changed nothing: an earlier try has done it, or the leadership or the
+// candidate is gone.
+func (e *entry) appointedMeanwhile(ctx context.Context, to string) error {
+	resp, err := e.session.client.Txn(ctx).If(e.guard()).Then(clientv3.OpGet(to)).Else(clientv3.OpGet(to)).Commit()
+	switch {
+	case err != nil:
+		return err
+	case first(resp) != nil:
+		return nil
+	case !resp.Succeeded:
+		return e.lost()
+	}
+	return ErrNoCandidate
 }
 
 // Resign gives the leadership up, as Hold.Unlock gives a lock up: nil means that the next candidate leads, a *LostError

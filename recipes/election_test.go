@@ -18,7 +18,9 @@ import (
 )
 
 // office is an election of the test's own.
-func (f *fixture) office(s *Session) *Election { return NewElection(s, f.options.Prefix) }
+func (f *fixture) office(s *Session) *Election {
+	return NewElection(s, f.options.Prefix, &ElectionOptions{EtcdLayout: true})
+}
 
 // etcdMutex is the mutex of the same queue.
 func (f *fixture) etcdMutex(s *Session) *Mutex {
@@ -354,7 +356,7 @@ func TestElectionHistory(t *testing.T) {
 			for candidate := range 2 {
 				running.Go(func() {
 					for n := range 5 {
-						if err := f.leadOnce(NewElection(s, office), register, (candidate+n)%3 == 0); err != nil {
+						if err := f.leadOnce(NewElection(s, office, &ElectionOptions{EtcdLayout: true}), register, (candidate+n)%3 == 0); err != nil {
 							f.Error(err)
 						}
 					}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,30 +18,34 @@ import (
 // rewatchPause spaces out attempts to watch again after a watch broke.
 const rewatchPause = 100 * time.Millisecond
 
-// entry is one attempt's place in a lock's queue.
+// entry is one attempt's key in the store, with what belongs to it: its place in a queue or, where a grant is written, the
+// grant. Owning it is that key's create revision.
 //
-// Removing an entry whose enqueue was not answered must also stop that enqueue from being applied later: it may wait in
+// Removing an entry whose creation was not answered must also stop that creation from being applied later: it may wait in
 // a proxy or in a member for any time. So the removal deletes the key and writes a mark in the same transaction, and
-// every enqueue compares that there is no mark. The store puts the two in some order: enqueue first, and its key is
-// deleted; removal first, and the enqueue finds the mark. The mark lives as long as the lease, and without the lease the
-// put of the enqueue fails. An answered enqueue is not applied twice and needs no mark.
+// every creation compares that there is no mark. The store puts the two in some order: creation first, and its key is
+// deleted; removal first, and the creation finds the mark. The mark lives as long as the lease, and without the lease the
+// put of the creation fails. An answered creation is not applied twice and needs no mark.
 //
 // etcd's layout has no room for a mark: every key below the name is a contender. There the janitor keeps an entry in
 // doubt and removes it whenever it comes back, until the session has ended.
 type entry struct {
 	session *Session
 	what    string // a word for the errors
-	path    string // of the lock or the election
-	queue   string // what the keys of all in the queue begin with
+	path    string // of the lock, the semaphore or the election
+	line    string // what the keys begin with that e waits for
 	key     string
-	mark    string // "" in etcd's layout
-	value   string
+	also    []string // further keys of the attempt, which live and end with key
+	mark    string   // "" in etcd's layout
+	value   string   // as it is in the store once create has returned
+	about   string   // who it is, beside a value that says something else; "" without
+	delayed bool     // whether the session's lock delay holds for it
 
 	// ctx ends with the session, when the key was deleted by somebody, and at Unlock.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	// Owned by enqueue, unchanged after it.
+	// Owned by create, unchanged after it.
 	unanswered int   // transactions sent whose outcome is unknown
 	revision   int64 // create revision of key, 0 until known
 	cluster    uint64
@@ -51,7 +56,18 @@ type entry struct {
 
 	// removing says that a removal was sent whose outcome is unknown.
 	removing atomic.Bool
+
+	asked   chan struct{} // closed once asker is set
+	asker   atomic.Pointer[Holder]
+	askOnce sync.Once
 }
+
+// What stands below the key of an entry, in keys of its own.
+const (
+	delaySuffix = "/d" // with the lease of the lock delay
+	aboutSuffix = "/m"
+	askSuffix   = "/a" // somebody asks the owner to release
+)
 
 // place is somebody's key in the queue.
 type place struct {
@@ -59,45 +75,61 @@ type place struct {
 	revision int64
 }
 
-func (s *Session) newEntry(path, reason string) *entry {
-	id := newAttemptID()
-	return s.begin(&entry{
-		what: "lock", path: path, queue: path + queueDir,
-		key: path + queueDir + id, mark: path + abandonedDir + id, value: s.holder(reason),
-	})
-}
-
 // newEtcdEntry is an attempt in the layout of etcd's lock library: <name>/<lease in hexadecimal>. There all attempts of
 // one lease are one; here each has its own key, which changes nothing for others: they look at the prefix and the create
 // revision. Attached sessions keep to the letter, for those on whose behalf they act.
 func (s *Session) newEtcdEntry(what, name, value string) *entry {
-	queue := name + "/"
-	key := fmt.Sprintf("%s%x", queue, int64(s.lease))
+	line := name + "/"
+	key := fmt.Sprintf("%s%x", line, int64(s.lease))
 	if !s.attached {
 		key += "-" + newAttemptID()
 	}
-	return s.begin(&entry{what: what, path: queue, queue: queue, key: key, value: value})
+	return s.begin(&entry{what: what, path: line, line: line, key: key, value: value})
 }
 
 func (s *Session) begin(e *entry) *entry {
 	e.session = s
+	e.asked = make(chan struct{})
 	e.ctx, e.cancel = context.WithCancelCause(s.ctx)
 	return e
 }
 
+const attemptBytes = 16
+
 func newAttemptID() string {
-	var id [16]byte
+	var id [attemptBytes]byte
 	rand.Read(id[:]) // never fails
 	return hex.EncodeToString(id[:])
 }
 
-// enqueue enters the queue and returns who is directly ahead, nil when nobody is. With onlyIfFree it enters only an empty
-// queue and returns ErrLocked otherwise. It is repeated until answered: it compares that its key is not there yet.
+// enqueue enters the line and returns who is directly ahead, nil when nobody is. With onlyIfFree it enters only an empty
+// line and returns ErrLocked otherwise.
 func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err error) {
-	created := false
+	var only []clientv3.Cmp
+	if onlyIfFree {
+		only = append(only, clientv3.Compare(clientv3.CreateRevision(e.line).WithPrefix(), "=", 0))
+	}
+	created, before, err := e.create(ctx, only, e.getLast())
+	switch {
+	case err != nil:
+		return nil, err
+	case e.revision == 0 && onlyIfFree:
+		return nil, ErrLocked
+	case e.revision == 0:
+		return nil, e.lost()
+	case created:
+		return placeOf(before), nil
+	}
+	return e.ahead(ctx)
+}
+
+// create puts e's keys in a transaction that holds under the conditions, and performs ops in it before. It is repeated
+// until answered: it compares that the key is not there yet. e.revision is 0 afterwards if the conditions did not hold.
+// created reports that this call put the keys and knows it; found is the first key that ops read then.
+func (e *entry) create(ctx context.Context, only []clientv3.Cmp, ops ...clientv3.Op) (created bool, found *mvccpb.KeyValue, err error) {
 	err = e.session.retry(ctx, func(ctx context.Context) error {
 		e.unanswered++
-		resp, err := e.enqueueTxn(ctx, onlyIfFree).Commit()
+		resp, err := e.createTxn(ctx, only, ops).Commit()
 		if err == nil || refused(err) {
 			e.unanswered--
 		}
@@ -106,55 +138,83 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 		}
 		e.cluster = resp.Header.ClusterId
 		e.answer.Store(resp.Header)
-		created = resp.Succeeded
-		// The reads come before the put, so what they return is ahead of it.
-		found := first(resp)
-		switch {
-		case created:
-			e.revision, ahead = resp.Header.Revision, placeOf(found)
-		case found != nil:
-			e.revision = found.CreateRevision
-			if e.session.attached {
-				e.joined = found
-			}
+		if created = resp.Succeeded; created {
+			e.revision, found = resp.Header.Revision, first(resp)
+			return nil
 		}
-		return nil
+		return e.recognise(resp)
 	})
-	switch {
-	case err != nil:
-		return nil, err
-	case e.revision == 0 && onlyIfFree:
-		return nil, ErrLocked
-	case e.revision == 0:
-		return nil, e.lost()
-	}
-	if created {
-		return ahead, nil
-	}
-	return e.ahead(ctx)
+	return created, found, err
 }
 
-func (e *entry) enqueueTxn(ctx context.Context, onlyIfFree bool) clientv3.Txn {
-	fresh := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(e.key), "=", 0)}
+func (e *entry) createTxn(ctx context.Context, only []clientv3.Cmp, ops []clientv3.Op) clientv3.Txn {
+	fresh := append(only[:len(only):len(only)], clientv3.Compare(clientv3.CreateRevision(e.key), "=", 0))
+	otherwise := []clientv3.Op{clientv3.OpGet(e.key)}
 	if e.mark != "" {
-		fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(e.mark), "=", 0))
+		fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(e.mark), "=", 0), e.session.epoch.unchanged())
+		otherwise = append(otherwise, clientv3.OpGet(EpochKey))
 	}
-	if onlyIfFree {
-		fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(e.queue).WithPrefix(), "=", 0))
-	}
-	return e.session.client.Txn(ctx).
-		If(fresh...).
-		Then(e.getLast(), clientv3.OpPut(e.key, e.value, clientv3.WithLease(e.session.lease))).
-		Else(clientv3.OpGet(e.key))
+	return e.session.client.Txn(ctx).If(fresh...).Then(append(ops[:len(ops):len(ops)], e.puts()...)...).Else(otherwise...)
 }
 
-// getLast reads the youngest entry of the queue, or the youngest of those ahead of e once e has a revision.
+// puts are for all keys of e. They are put in one transaction and so have one create revision.
+func (e *entry) puts() (ops []clientv3.Op) {
+	for _, key := range e.keys() {
+		ops = append(ops, e.putsOf(key)...)
+	}
+	return ops
+}
+
+// putsOf are for one key and what stands below it.
+func (e *entry) putsOf(key string) []clientv3.Op {
+	lease := clientv3.WithLease(e.session.lease)
+	ops := []clientv3.Op{clientv3.OpPut(key, e.value, lease)}
+	if e.about != "" {
+		ops = append(ops, clientv3.OpPut(key+aboutSuffix, e.about, lease))
+	}
+	if e.delayed && e.session.delayLease != clientv3.NoLease {
+		ops = append(ops, clientv3.OpPut(key+delaySuffix, e.value, clientv3.WithLease(e.session.delayLease)))
+	}
+	return ops
+}
+
+func (e *entry) keys() []string { return append([]string{e.key}, e.also...) }
+
+// recognise looks why a creation changed nothing: the key is there from a try before, or of another session's, or the
+// epoch is another one, or else the conditions did not hold.
+func (e *entry) recognise(resp *clientv3.TxnResponse) error {
+	if e.mark != "" && epochOf(resp) != e.session.epoch.revision {
+		e.session.end(ErrEpochChanged)
+		return e.lost()
+	}
+	found := first(resp)
+	switch {
+	case found == nil:
+		return nil
+	case found.Lease != int64(e.session.lease) && e.mark != "":
+		return ErrAttemptTaken
+	}
+	e.revision, e.value = found.CreateRevision, string(found.Value)
+	if e.session.attached {
+		e.joined = found
+	}
+	return nil
+}
+
+func epochOf(resp *clientv3.TxnResponse) (revision int64) {
+	for _, kv := range resp.Responses[1].GetResponseRange().GetKvs() {
+		revision = kv.ModRevision
+	}
+	return revision
+}
+
+// getLast reads the youngest of the line, or the youngest of those ahead of e once e has a revision.
 func (e *entry) getLast() clientv3.Op {
 	opts := append(clientv3.WithLastCreate(), clientv3.WithKeysOnly())
 	if e.revision != 0 {
 		opts = append(opts, clientv3.WithMaxCreateRev(e.revision-1))
 	}
-	return clientv3.OpGet(e.queue, opts...)
+	return clientv3.OpGet(e.line, opts...)
 }
 
 // guard compares that e is still the entry it was when it entered the queue.
@@ -166,10 +226,19 @@ func (e *entry) guard() clientv3.Cmp {
 // *LostError.
 func (e *entry) ahead(ctx context.Context) (*place, error) { return e.read(ctx, e.getLast()) }
 
-// read returns the first key that op finds, in a snapshot in which e is still in the queue.
-func (e *entry) read(ctx context.Context, op clientv3.Op) (found *place, err error) {
+// read returns the first key that op finds, in a snapshot in which e is still there.
+func (e *entry) read(ctx context.Context, op clientv3.Op) (*place, error) {
+	answers, err := e.readAll(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	return placeOf(firstOf(answers)), nil
+}
+
+// readAll returns what ops find, in a snapshot in which e is still there; if it is not, the error is a *LostError.
+func (e *entry) readAll(ctx context.Context, ops ...clientv3.Op) (answers []*pb.ResponseOp, err error) {
 	err = e.session.retry(ctx, func(ctx context.Context) error {
-		resp, err := e.session.client.Txn(ctx).If(e.guard()).Then(op).Commit()
+		resp, err := e.session.client.Txn(ctx).If(e.guard()).Then(ops...).Commit()
 		if err != nil {
 			return err
 		}
@@ -177,21 +246,23 @@ func (e *entry) read(ctx context.Context, op clientv3.Op) (found *place, err err
 			return e.lost()
 		}
 		e.answer.Store(resp.Header)
-		found = placeOf(first(resp))
+		answers = resp.Responses
 		return nil
 	})
 	if errors.Is(err, ErrLost) {
 		e.cancel(err)
 	}
-	return found, err
+	return answers, err
 }
 
 // first is the first key of the first response of a transaction, nil when there is none.
-func first(resp *clientv3.TxnResponse) *mvccpb.KeyValue {
-	if len(resp.Responses) == 0 || len(resp.Responses[0].GetResponseRange().GetKvs()) == 0 {
+func first(resp *clientv3.TxnResponse) *mvccpb.KeyValue { return firstOf(resp.Responses) }
+
+func firstOf(answers []*pb.ResponseOp) *mvccpb.KeyValue {
+	if len(answers) == 0 || len(answers[0].GetResponseRange().GetKvs()) == 0 {
 		return nil
 	}
-	return resp.Responses[0].GetResponseRange().GetKvs()[0]
+	return answers[0].GetResponseRange().GetKvs()[0]
 }
 
 func placeOf(kv *mvccpb.KeyValue) *place {
@@ -277,55 +348,8 @@ func (e *entry) awaitGone(ctx context.Context, p place) error {
 	return nil
 }
 
-// watchOwn ends e.ctx when somebody deletes the key. It starts after the enqueue's revision and so misses nothing.
-func (e *entry) watchOwn() {
-	from := e.revision + 1
-	for {
-		if e.seenDeleted(from) {
-			e.cancel(e.lost())
-			return
-		}
-		if !sleep(e.ctx, rewatchPause) {
-			return
-		}
-		from = e.recheck(from)
-	}
-}
-
-// recheck looks whether e is still in the queue after its watch broke, perhaps because the watch's position was compacted
-// away, and returns the revision to watch from.
-func (e *entry) recheck(from int64) int64 {
-	err := e.session.retry(e.ctx, func(ctx context.Context) error {
-		resp, err := e.session.client.Txn(ctx).If(e.guard()).Commit()
-		if err != nil {
-			return err
-		}
-		if !resp.Succeeded {
-			return e.lost()
-		}
-		from = resp.Header.Revision + 1
-		return nil
-	})
-	if errors.Is(err, ErrLost) {
-		e.cancel(err)
-	}
-	return from
-}
-
-// seenDeleted watches the key and reports whether it was deleted; false means that the watch broke.
-func (e *entry) seenDeleted(from int64) bool {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(e.ctx))
-	defer cancel()
-	for resp := range e.session.client.Watch(ctx, e.key, clientv3.WithRev(from), clientv3.WithFilterPut()) {
-		if resp.Err() == nil && len(resp.Events) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// remove takes e out of the queue for good and reports whether it was there with its revision, or may have been. It can
-// be repeated, by several at a time.
+// remove takes e away for good and reports whether it was there with its revision, or may have been. It can be repeated,
+// by several at a time.
 func (e *entry) remove(ctx context.Context) (held bool, err error) {
 	maybe := e.removing.Swap(true)
 	resp, err := e.removeTxn(ctx).Commit()
@@ -343,22 +367,44 @@ func (e *entry) remove(ctx context.Context) (held bool, err error) {
 		return maybe, nil
 	}
 	for _, kv := range resp.Responses[0].GetResponseDeleteRange().GetPrevKvs() {
-		held = kv.CreateRevision == e.revision
+		held = held || string(kv.Key) == e.key && kv.CreateRevision == e.revision
 	}
 	return held || maybe, nil
 }
 
 func (e *entry) removeTxn(ctx context.Context) clientv3.Txn {
 	txn := e.session.client.Txn(ctx)
-	if e.unanswered == 0 {
+	switch {
+	case e.unanswered == 0 && e.mark == "":
 		return txn.If(e.guard()).Then(clientv3.OpDelete(e.key))
+	case e.unanswered == 0:
+		return txn.If(e.guard()).Then(e.deletes()...).Else(e.deletesOfRest()...)
 	}
-	// By name: an enqueue in doubt can have given the key a revision nobody here knows, and nobody else uses the name.
-	byName := clientv3.OpDelete(e.key, clientv3.WithPrevKV())
+	// By name: a creation in doubt can have given the key a revision nobody here knows, and nobody else uses the name.
 	if e.mark == "" {
-		return txn.If(clientv3.Compare(clientv3.CreateRevision(e.key), ">", 0)).Then(byName)
+		return txn.If(clientv3.Compare(clientv3.CreateRevision(e.key), ">", 0)).Then(e.deletes()...)
 	}
-	return txn.Then(byName, clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease)))
+	return txn.Then(append(e.deletes(), clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease)))...)
+}
+
+// deletes are for all keys of e, with what stands below them.
+func (e *entry) deletes() (ops []clientv3.Op) {
+	if e.mark == "" {
+		return []clientv3.Op{clientv3.OpDelete(e.key, clientv3.WithPrevKV())}
+	}
+	for _, key := range e.keys() {
+		ops = append(ops, clientv3.OpDelete(key, clientv3.WithPrefix(), clientv3.WithPrevKV()))
+	}
+	return ops
+}
+
+// deletesOfRest are for what belonged to the key and may still be there when it is gone, or is somebody else's now.
+func (e *entry) deletesOfRest() []clientv3.Op {
+	ops := []clientv3.Op{clientv3.OpDelete(e.key+"/", clientv3.WithPrefix())}
+	for _, key := range e.also {
+		ops = append(ops, clientv3.OpDelete(key, clientv3.WithPrefix()))
+	}
+	return ops
 }
 
 // mayReturn says that an enqueue which is still on its way can bring the key back after its removal.

@@ -22,18 +22,28 @@ var (
 	ErrLeaseGone = errors.New("recipes: session lease is gone")
 	// ErrKeyDeleted is why ownership ended when the entry in the queue was gone although the session lived.
 	ErrKeyDeleted = errors.New("recipes: queue entry deleted")
+	// ErrEpochChanged is why a session ended when the cluster turned out to have been restored from a backup meanwhile.
+	ErrEpochChanged = errors.New("recipes: the cluster's epoch has changed")
+	// ErrAttemptTaken is the error of an acquisition whose MutexOptions.Attempt another session's has.
+	ErrAttemptTaken = errors.New("recipes: the attempt is another session's")
+	// ErrWeightExceedsLimit is the error of an acquisition that no release can ever make possible.
+	ErrWeightExceedsLimit = errors.New("recipes: weight exceeds the semaphore's limit")
+	// ErrNoLimit is the error of using a semaphore that has no limit yet.
+	ErrNoLimit = errors.New("recipes: the semaphore has no limit yet")
+	// ErrNoCandidate is the error of a transfer to somebody who does not stand for the election.
+	ErrNoCandidate = errors.New("recipes: no such candidate")
 	// ErrUnlocked is the error of a Hold's checks after Unlock was called.
 	ErrUnlocked = errors.New("recipes: unlocked")
 	// ErrNoLeader is the error of Election.Leader while nobody leads.
 	ErrNoLeader = errors.New("recipes: no leader")
-	// ErrInvalidName is the error of a lock name that is empty or longer than MaxNameBytes.
+	// ErrInvalidName is the error of a name that is empty or longer than MaxNameBytes.
 	ErrInvalidName = errors.New("recipes: invalid name")
 )
 
 // LostError says that ownership, or the place in the queue, ended without being given up.
 type LostError struct {
 	What string // the session, the lock or the election
-	Err  error  // why: ErrSessionClosed, ErrSessionExpired, ErrLeaseGone or ErrKeyDeleted
+	Err  error  // why: ErrSessionClosed, ErrSessionExpired, ErrLeaseGone, ErrEpochChanged or ErrKeyDeleted
 }
 
 func (e *LostError) Error() string { return fmt.Sprintf("recipes: %s lost: %v", e.What, e.Err) }
@@ -56,4 +66,9 @@ func refused(err error) bool {
 		return true
 	}
 	return false
+}
+
+// verdict reports whether err is what the store's answer means, which asking again would not change.
+func verdict(err error) bool {
+	return errors.Is(err, ErrLost) || errors.Is(err, ErrLocked) || errors.Is(err, ErrAttemptTaken) || errors.Is(err, ErrNoCandidate)
 }

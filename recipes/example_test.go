@@ -75,7 +75,7 @@ func ExampleElection() {
 	}
 	defer session.Close()
 
-	election := recipes.NewElection(session, "scheduler")
+	election := recipes.NewElection(session, "scheduler", nil)
 	leadership, err := election.Campaign(ctx, "10.0.0.7:9000")
 	if err != nil {
 		log.Fatal(err)

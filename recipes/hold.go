@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -15,24 +18,58 @@ import (
 
 // Hold is one acquisition of a lock. It is safe for concurrent use.
 type Hold struct {
-	entry  *entry
-	token  fence.Token
-	header *pb.ResponseHeader
+	entry   *entry
+	mode    fence.Mode
+	granted int64 // revision of the grant
+	token   fence.Token
+	slots   slots // of a semaphore
+	header  *pb.ResponseHeader
 
 	release  sync.Mutex // held through an Unlock, guards the two below
 	released bool       // confirmed, with result
 	result   error
 }
 
-func newHold(e *entry) *Hold {
+func newHold(e *entry, mode fence.Mode, granted int64) *Hold {
+	h := &Hold{entry: e, mode: mode, granted: granted, header: e.answer.Load()}
+	h.token = h.slotToken("")
+	return h
+}
+
+// newSlotHold is of a semaphore. Its token is that of the lowest of its slots.
+func newSlotHold(e *entry, taken slots) *Hold {
+	h := newHold(e, fence.Exclusive, e.revision)
+	h.slots = taken
+	h.token = h.slotToken(strconv.FormatInt(taken[0].first, 10))
+	return h
+}
+
+// Tokens yields Token, and of a semaphore one for each slot that is held. A resource for which the weight matters, because
+// it lets at most so much in, compares all of them.
+func (h *Hold) Tokens() iter.Seq[fence.Token] {
+	return func(yield func(fence.Token) bool) {
+		if h.slots == nil {
+			yield(h.token)
+			return
+		}
+		for slot := range h.slots.numbers() {
+			if !yield(h.slotToken(strconv.FormatInt(slot, 10))) {
+				return
+			}
+		}
+	}
+}
+
+func (h *Hold) slotToken(slot string) fence.Token {
+	e := h.entry
 	token, err := fence.New(fence.Fields{
-		Cluster: e.cluster, Epoch: e.session.options.Epoch, Mode: fence.Exclusive,
-		Resource: e.path, Revision: e.revision, Key: strings.TrimPrefix(e.key[len(e.path):], "/"),
+		Cluster: e.cluster, Epoch: e.session.epoch.number, Mode: h.mode, Resource: e.path,
+		Revision: h.granted, Slot: slot, Key: strings.TrimPrefix(e.key[len(e.path):], "/"),
 	})
 	if err != nil {
-		panic("recipes: no token for a granted lock: " + err.Error())
+		panic("recipes: no token for what was granted: " + err.Error())
 	}
-	return &Hold{entry: e, token: token, header: e.answer.Load()}
+	return token
 }
 
 // Context ends when ownership ends, with a *LostError as its cause, and when Unlock is called, with ErrUnlocked. A process
@@ -61,6 +98,21 @@ func (h *Hold) Valid() error {
 	return h.entry.session.Valid()
 }
 
+// Remaining is the time until ownership ends unless the session is renewed, by the local clock; 0 once it has ended.
+func (h *Hold) Remaining() time.Duration {
+	if h.entry.ctx.Err() != nil {
+		return 0
+	}
+	return h.entry.session.Remaining()
+}
+
+// ReleaseAsked is closed when somebody asks the owner to release: see Session.AskToRelease. Whether to follow is the
+// owner's choice.
+func (h *Hold) ReleaseAsked() <-chan struct{} { return h.entry.asked }
+
+// Asker is who asked for the release, and why; nil before ReleaseAsked is closed.
+func (h *Hold) Asker() *Holder { return h.entry.asker.Load() }
+
 // Verify asks the store, linearizably, whether this hold was the owner at a moment during the call. The error is a
 // *LostError if not, ErrUnlocked after Unlock, and another one when the store did not answer until ctx ended.
 func (h *Hold) Verify(ctx context.Context) error {
@@ -72,6 +124,18 @@ func (h *Hold) Verify(ctx context.Context) error {
 	if _, err := h.entry.read(ctx, clientv3.OpGet(h.entry.key, clientv3.WithCountOnly())); err != nil {
 		return fmt.Errorf("recipes: verify %s: %w", h.entry.path, err)
 	}
+	return nil
+}
+
+// end ends the hold and leaves what it holds, for another hold to take over. The error says why it had ended before.
+func (h *Hold) end() error {
+	h.release.Lock()
+	defer h.release.Unlock()
+	if err := h.Valid(); err != nil {
+		return err
+	}
+	h.entry.cancel(ErrUnlocked)
+	h.released = true
 	return nil
 }
 

@@ -6,22 +6,28 @@ import (
 	"time"
 )
 
-// Holder is the value of a queue entry: who waits or holds, for people to read. Nothing depends on it.
+// Holder is who waits or holds, for people to read. Of a semaphore's holders the slots are counted; nothing else depends
+// on it.
 type Holder struct {
 	Host     string    `json:"host"`
 	PID      int       `json:"pid"`
 	Identity string    `json:"identity"`
 	Reason   string    `json:"reason,omitempty"`
-	Since    time.Time `json:"since"` // when it entered the queue, by the wall clock of Host
+	Since    time.Time `json:"since"`            // when it began to wait, by the wall clock of Host
+	Weight   int64     `json:"weight,omitempty"` // of a semaphore, what it asks for
+	Slots    string    `json:"slots,omitempty"`  // of a semaphore, what it holds: "0-2,7"
 }
 
-// holder is the entry value of an attempt that begins now.
-func (s *Session) holder(reason string) string {
-	value, err := json.Marshal(Holder{
-		Host: hostname(), PID: os.Getpid(), Identity: s.options.Identity, Reason: reason, Since: time.Now().UTC(),
-	})
+// holder is who the session's owner is in an attempt that begins now.
+func (s *Session) holder(reason string) Holder {
+	return Holder{Host: hostname(), PID: os.Getpid(), Identity: s.options.Identity, Reason: reason, Since: time.Now().UTC()}
+}
+
+// String is the text form, JSON in one line.
+func (h Holder) String() string {
+	text, err := json.Marshal(h)
 	if err != nil {
-		panic("recipes: holder metadata does not marshal: " + err.Error())
+		panic("recipes: holder does not marshal: " + err.Error())
 	}
-	return string(value)
+	return string(text)
 }

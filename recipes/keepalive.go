@@ -22,7 +22,7 @@ func (s *Session) keepAlive() {
 			return
 		}
 		sent := s.now()
-		ttlSeconds, err := s.renew()
+		ttlSeconds, err := s.renew() // counted from before the first of its requests
 		switch {
 		case errors.Is(err, rpctypes.ErrLeaseNotFound) || err == nil && ttlSeconds <= 0:
 			s.end(ErrLeaseGone)
@@ -37,20 +37,33 @@ func (s *Session) keepAlive() {
 	}
 }
 
-// renew sends one keepalive and returns the TTL granted, zero when the store does not know the lease.
+// renew renews the leases and returns the TTL granted, zero when the store does not know the lease. That of the lock delay
+// goes first, so that it outlives the other by the delay whatever fails in between.
 func (s *Session) renew() (ttlSeconds int64, err error) {
 	ctx, cancel := context.WithTimeout(s.ctx, min(s.requestTime(), s.remaining()))
 	defer cancel()
-	stream, err := clientv3.RetryLeaseClient(s.client).LeaseKeepAlive(ctx)
-	if err != nil {
-		return 0, rpctypes.Error(err)
+	if s.delayLease != clientv3.NoLease {
+		if ttlSeconds, err := s.renewLease(ctx, s.delayLease); err != nil || ttlSeconds <= 0 {
+			return 0, err
+		}
 	}
-	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(s.lease)}); err != nil {
-		return 0, rpctypes.Error(err)
+	return s.renewLease(ctx, s.lease)
+}
+
+// renewLease sends one keepalive.
+func (s *Session) renewLease(ctx context.Context, lease clientv3.LeaseID) (ttlSeconds int64, err error) {
+	ctx, cancel := context.WithCancel(ctx) // it ends the stream
+	defer cancel()
+	stream, err := s.leases.LeaseKeepAlive(ctx)
+	if err != nil {
+		return 0, clientv3.ContextError(ctx, err)
+	}
+	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(lease)}); err != nil {
+		return 0, clientv3.ContextError(ctx, err)
 	}
 	reply, err := stream.Recv()
 	if err != nil {
-		return 0, rpctypes.Error(err)
+		return 0, clientv3.ContextError(ctx, err)
 	}
 	return reply.GetTTL(), nil
 }

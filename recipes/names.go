@@ -1,20 +1,63 @@
 package recipes
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
 
-// MaxNameBytes bounds the name of a lock.
-const MaxNameBytes = 1024
+// Bounds of what names a lock, a semaphore and the like.
+const (
+	MaxNameBytes   = 1024
+	MaxPrefixBytes = 256
+	MaxReasonBytes = 1024
+)
 
+// What stands below the path of a name.
 const (
 	queueDir     = "/q/"
+	writersDir   = queueDir + "w/"
+	readersDir   = queueDir + "r/"
+	holdersDir   = "/h/"
 	abandonedDir = "/x/"
 )
 
-// lockPath is where a lock's keys live. An escaped name has no slash, so the ranges below the paths of two names of one
-// prefix never meet.
+// placement is where something stands in the store and how its attempts there are called: what the options of all kinds
+// have in common.
+type placement struct {
+	path    string
+	reason  string
+	attempt string // "" makes one for each acquisition
+}
+
+func newPlacement(prefix, name, reason, attempt string) (placement, error) {
+	switch {
+	case strings.HasSuffix(prefix, "/") || len(prefix) > MaxPrefixBytes:
+		return placement{}, fmt.Errorf("recipes: prefix %q ends in a slash or has more than %d bytes", prefix, MaxPrefixBytes)
+	case len(reason) > MaxReasonBytes:
+		return placement{}, fmt.Errorf("recipes: reason has %d bytes, at most %d", len(reason), MaxReasonBytes)
+	case attempt != "" && !isAttemptID(attempt):
+		return placement{}, fmt.Errorf("recipes: attempt %q is not 32 lower-case hexadecimal digits", attempt)
+	}
+	path, err := lockPath(prefix, name)
+	return placement{path: path, reason: reason, attempt: attempt}, err
+}
+
+// newAttempt is the name of an attempt that begins now.
+func (p placement) newAttempt() string {
+	if p.attempt != "" {
+		return p.attempt
+	}
+	return newAttemptID()
+}
+
+func isAttemptID(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil && len(s) == 2*attemptBytes && strings.ToLower(s) == s
+}
+
+// lockPath is where the keys of a name live. An escaped name has no slash, so the ranges below the paths of two names of
+// one prefix never meet.
 func lockPath(prefix, name string) (string, error) {
 	if name == "" {
 		return "", fmt.Errorf("%w: empty", ErrInvalidName)

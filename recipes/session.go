@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -20,6 +21,7 @@ const (
 	MaxTTLSeconds     = 24 * 60 * 60
 	DefaultMaxDrift   = 0.01
 	MaxIdentityBytes  = 1024
+	MaxLockDelay      = 24 * time.Hour
 )
 
 // maxRequestTime bounds one try of one request, so that a silent endpoint does not keep it from the next one. It is less
@@ -37,9 +39,14 @@ type SessionOptions struct {
 	// Identity names the session's owner in the metadata of what it holds, at most MaxIdentityBytes; by default
 	// "<host>/<pid>".
 	Identity string
-	// Epoch is the number of times the cluster was restored from a backup. It is part of every token, since revisions go
-	// back at a restore.
-	Epoch uint64
+	// LockDelay keeps what a session held from others for at least that long after the session has ended without giving it
+	// up, up to MaxLockDelay, by default not at all: for resources that cannot compare tokens, time in which a holder that
+	// was cut off finishes or stops. It costs a second lease, and in a lock's queue also waiters that crash leave the delay
+	// behind. Elections and locks in etcd's layout have none.
+	LockDelay time.Duration
+	// Leases sends the lease requests, by default by the client's connection. It is for programs whose client has none, as
+	// coordd itself.
+	Leases pb.LeaseClient
 }
 
 // Defaults fills the zero fields.
@@ -64,6 +71,8 @@ func (o *SessionOptions) Validate() error {
 		return fmt.Errorf("recipes: session clock drift %g is not above 0 and up to 0.5", o.MaxDrift)
 	case len(o.Identity) > MaxIdentityBytes:
 		return fmt.Errorf("recipes: session identity has %d bytes, at most %d", len(o.Identity), MaxIdentityBytes)
+	case o.LockDelay < 0 || o.LockDelay > MaxLockDelay:
+		return fmt.Errorf("recipes: lock delay %v is not within 0 to %v", o.LockDelay, MaxLockDelay)
 	}
 	return nil
 }
@@ -72,10 +81,14 @@ func (o *SessionOptions) Validate() error {
 // validity runs out on the local clock, or when the store has lost the lease.
 type Session struct {
 	client  *clientv3.Client
+	leases  pb.LeaseClient
 	lease   clientv3.LeaseID
 	options SessionOptions
 	ttl     time.Duration // as granted
 	now     func() time.Duration
+	epoch   epoch
+	// delayLease outlives lease by the lock delay; NoLease without one.
+	delayLease clientv3.LeaseID
 	// attached says that somebody else keeps the lease alive.
 	attached bool
 
@@ -94,12 +107,52 @@ type Session struct {
 	closeErr error
 }
 
-// NewSession grants a lease and keeps it alive until Close; nil options mean defaults. ctx bounds the grant only.
+// NewSession grants a lease and keeps it alive until Close; nil options mean defaults. ctx bounds the beginning only.
 func NewSession(ctx context.Context, client *clientv3.Client, o *SessionOptions) (*Session, error) {
 	return newSession(ctx, client, o, localClock())
 }
 
 func newSession(ctx context.Context, client *clientv3.Client, o *SessionOptions, now func() time.Duration) (*Session, error) {
+	s, err := prepareSession(client, o, now)
+	if err != nil {
+		return nil, err
+	}
+	if s.epoch, err = readEpoch(ctx, client); err != nil {
+		return nil, err
+	}
+	if err := s.grant(ctx); err != nil {
+		return nil, fmt.Errorf("recipes: grant session lease: %w", err)
+	}
+	return s.start(), nil
+}
+
+// ResumeSession takes over the renewals of a lease that a session left behind by Detach, or whose process ended. The error
+// is ErrLeaseGone if the store does not know the lease. LockDelay cannot be resumed.
+func ResumeSession(ctx context.Context, client *clientv3.Client, lease clientv3.LeaseID, o *SessionOptions) (*Session, error) {
+	s, err := prepareSession(client, o, localClock())
+	if err != nil {
+		return nil, err
+	}
+	if s.options.LockDelay != 0 {
+		return nil, errors.New("recipes: a session with a lock delay cannot be resumed")
+	}
+	if s.epoch, err = readEpoch(ctx, client); err != nil {
+		return nil, err
+	}
+	sent := s.now()
+	ttlSeconds, err := s.renewLease(ctx, lease)
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound) || err == nil && ttlSeconds <= 0:
+		return nil, fmt.Errorf("recipes: resume session %016x: %w", int64(lease), ErrLeaseGone)
+	case err != nil:
+		return nil, fmt.Errorf("recipes: resume session %016x: %w", int64(lease), err)
+	}
+	s.granted(lease, sent, ttlSeconds)
+	return s.start(), nil
+}
+
+// prepareSession returns a session that has no lease yet.
+func prepareSession(client *clientv3.Client, o *SessionOptions, now func() time.Duration) (*Session, error) {
 	if client == nil {
 		return nil, errors.New("recipes: session without a client")
 	}
@@ -111,20 +164,47 @@ func newSession(ctx context.Context, client *clientv3.Client, o *SessionOptions,
 	if err := options.Validate(); err != nil {
 		return nil, err
 	}
-	sent := now()
-	granted, err := client.Grant(ctx, options.TTLSeconds)
-	if err != nil {
-		return nil, fmt.Errorf("recipes: grant session lease: %w", err)
-	}
-	s := &Session{
-		client: client, lease: granted.ID, options: options, now: now,
-		ttl: time.Duration(granted.TTL) * time.Second, janitor: newJanitor(),
+	s := &Session{client: client, leases: options.Leases, options: options, now: now, janitor: newJanitor()}
+	if s.leases == nil {
+		s.leases = clientv3.RetryLeaseClient(client)
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.deadline.Store(int64(s.validUntil(sent, granted.TTL)))
+	return s, nil
+}
+
+// grant gets the leases. That of the lock delay comes first: it is not to end before the other is granted.
+func (s *Session) grant(ctx context.Context) error {
+	if s.options.LockDelay > 0 {
+		delayed, err := s.leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: s.options.delayedTTLSeconds()})
+		if err != nil {
+			return clientv3.ContextError(ctx, err)
+		}
+		s.delayLease = clientv3.LeaseID(delayed.ID)
+	}
+	sent := s.now()
+	granted, err := s.leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: s.options.TTLSeconds})
+	if err != nil {
+		return clientv3.ContextError(ctx, err)
+	}
+	s.granted(clientv3.LeaseID(granted.ID), sent, granted.TTL)
+	return nil
+}
+
+// delayedTTLSeconds lets the second lease outlive the first by the lock delay, whichever clock is faster.
+func (o *SessionOptions) delayedTTLSeconds() int64 {
+	longest := (time.Duration(o.TTLSeconds)*time.Second + o.LockDelay).Seconds() * (1 + o.MaxDrift)
+	return int64(math.Ceil(longest))
+}
+
+func (s *Session) granted(lease clientv3.LeaseID, sent time.Duration, ttlSeconds int64) {
+	s.lease, s.ttl = lease, time.Duration(ttlSeconds)*time.Second
+	s.deadline.Store(int64(s.validUntil(sent, ttlSeconds)))
+}
+
+func (s *Session) start() *Session {
 	s.spawn(s.keepAlive)
 	s.spawn(func() { s.janitor.run(s) })
-	return s, nil
+	return s
 }
 
 // AttachSession returns a session over a lease that somebody else keeps alive, for a server that acts on behalf of its
@@ -167,10 +247,17 @@ func (s *Session) Valid() error {
 	return context.Cause(s.ctx)
 }
 
+// Remaining is the time until the session's validity ends, by the local clock; 0 once it has ended. Renewals move the end.
+func (s *Session) Remaining() time.Duration {
+	if s.Valid() != nil {
+		return 0
+	}
+	return s.remaining()
+}
+
 // Close ends the session and all that is held with it: it waits for the session's goroutines and revokes the lease, unless
-// the session is attached to one. An
-// error means that the revocation was not confirmed and the lease will last for up to its TTL. Further calls return the
-// result of the first.
+// the session is attached to one. An error means that the revocation was not confirmed and the lease will last for up to
+// its TTL. Further calls, and those after Detach, return the result of the first.
 func (s *Session) Close() error {
 	s.close.Do(func() {
 		s.end(ErrSessionClosed)
@@ -180,11 +267,28 @@ func (s *Session) Close() error {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), s.requestTime())
 		defer cancel()
-		if _, err := s.client.Revoke(ctx, s.lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			s.closeErr = fmt.Errorf("recipes: revoke lease %016x: %w", int64(s.lease), err)
-		}
+		s.closeErr = errors.Join(s.revoke(ctx, s.lease), s.revoke(ctx, s.delayLease))
 	})
 	return s.closeErr
+}
+
+// Detach ends the session in this process and leaves the lease, with all that is held, to its TTL or to ResumeSession.
+func (s *Session) Detach() {
+	s.close.Do(func() {
+		s.end(ErrSessionClosed)
+		s.tasks.Wait()
+	})
+}
+
+func (s *Session) revoke(ctx context.Context, lease clientv3.LeaseID) error {
+	if lease == clientv3.NoLease {
+		return nil
+	}
+	_, err := s.leases.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: int64(lease)})
+	if err = clientv3.ContextError(ctx, err); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return fmt.Errorf("recipes: revoke lease %016x: %w", int64(lease), err)
+	}
+	return nil
 }
 
 // end ends the session for the reason given, unless it has ended before.
@@ -211,7 +315,7 @@ func (s *Session) retry(ctx context.Context, op func(context.Context) error) err
 			s.end(ErrLeaseGone)
 			return context.Cause(s.ctx)
 		}
-		if err == nil || refused(err) || errors.Is(err, ErrLost) {
+		if err == nil || refused(err) || verdict(err) {
 			return err
 		}
 		if !sleep(ctx, pause) {

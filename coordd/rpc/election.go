@@ -13,6 +13,9 @@ var (
 	errNoLeadershipIn = errors.New("rpc: request without leadership")
 )
 
+// etcdLayout is where elections of the service stand, as in etcd.
+var etcdLayout = &recipes.ElectionOptions{EtcdLayout: true}
+
 // electionServer is v3electionpb.Election, by way of the election of recipes.
 type electionServer struct {
 	v3electionpb.UnimplementedElectionServer
@@ -22,7 +25,7 @@ type electionServer struct {
 // Campaign waits for the leadership until the call ends.
 func (s *electionServer) Campaign(ctx context.Context, r *v3electionpb.CampaignRequest) (response *v3electionpb.CampaignResponse, err error) {
 	err = s.acquire(ctx, r.GetLease(), func(ctx context.Context, session *recipes.Session) error {
-		l, err := recipes.NewElection(session, string(r.GetName())).Campaign(ctx, string(r.GetValue()))
+		l, err := recipes.NewElection(session, string(r.GetName()), etcdLayout).Campaign(ctx, string(r.GetValue()))
 		if err == nil {
 			response = &v3electionpb.CampaignResponse{
 				Header: l.Header(),
@@ -45,7 +48,7 @@ func (s *electionServer) lead(ctx context.Context, leader *v3electionpb.LeaderKe
 		return errNoLeadershipIn
 	}
 	return s.session(ctx, leader.GetLease(), func(ctx context.Context, session *recipes.Session) error {
-		return f(ctx, recipes.NewElection(session, string(leader.GetName())).Resume(string(leader.GetKey()), leader.GetRev()))
+		return f(ctx, recipes.NewElection(session, string(leader.GetName()), etcdLayout).Resume(string(leader.GetKey()), leader.GetRev()))
 	})
 }
 
@@ -79,7 +82,7 @@ func (s *electionServer) Resign(ctx context.Context, r *v3electionpb.ResignReque
 
 func (s *electionServer) Leader(ctx context.Context, r *v3electionpb.LeaderRequest) (response *v3electionpb.LeaderResponse, err error) {
 	err = s.session(ctx, 0, func(ctx context.Context, session *recipes.Session) error {
-		now, err := recipes.NewElection(session, string(r.GetName())).Leader(ctx)
+		now, err := recipes.NewElection(session, string(r.GetName()), etcdLayout).Leader(ctx)
 		response = &v3electionpb.LeaderResponse{Header: now.Header, Kv: now.KV}
 		return err
 	})
@@ -92,7 +95,7 @@ func (s *electionServer) Leader(ctx context.Context, r *v3electionpb.LeaderReque
 // Observe tells of each leader and of what it proclaims, but not that nobody leads.
 func (s *electionServer) Observe(r *v3electionpb.LeaderRequest, stream v3electionpb.Election_ObserveServer) error {
 	return s.session(stream.Context(), 0, func(ctx context.Context, session *recipes.Session) error {
-		for now, err := range recipes.NewElection(session, string(r.GetName())).Observe(ctx) {
+		for now, err := range recipes.NewElection(session, string(r.GetName()), etcdLayout).Observe(ctx) {
 			if err == nil && now.KV != nil {
 				err = stream.Send(&v3electionpb.LeaderResponse{Header: now.Header, Kv: now.KV})
 			}

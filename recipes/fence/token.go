@@ -42,13 +42,16 @@ var (
 // Mode says what its holder may do. It is one lower-case letter in the text form.
 type Mode byte
 
-// Exclusive is the mode of a holder that excludes every other.
-const Exclusive Mode = 'x'
+// The modes.
+const (
+	Exclusive Mode = 'x' // excludes every other holder
+	Shared    Mode = 's' // excludes holders that are exclusive
+)
 
 // String is the mode's letter.
 func (m Mode) String() string { return string(rune(m)) }
 
-func (m Mode) known() bool { return m == Exclusive }
+func (m Mode) known() bool { return m == Exclusive || m == Shared }
 
 // Token identifies one acquisition. The zero Token is none. Tokens are values; == is identity of the acquisition.
 //
