@@ -70,5 +70,13 @@ func refused(err error) bool {
 
 // verdict reports whether err is what the store's answer means, which asking again would not change.
 func verdict(err error) bool {
-	return errors.Is(err, ErrLost) || errors.Is(err, ErrLocked) || errors.Is(err, ErrAttemptTaken) || errors.Is(err, ErrNoCandidate)
+	for _, final := range []error{ErrLost, ErrLocked, ErrAttemptTaken, ErrNoCandidate, ErrKeyDeleted, ErrNotQueue, ErrInDoubt} {
+		if errors.Is(err, final) {
+			return true
+		}
+	}
+	return false
 }
+
+// errReadMore is the error of an arbiter that has to read more to decide.
+var errReadMore = errors.New("recipes: read more")

@@ -18,7 +18,8 @@ import (
 type arbiter interface {
 	// reads are what decide has to know, read in one snapshot.
 	reads() []clientv3.Op
-	// decide returns what the grant writes, nil while there is to wait.
+	// decide returns what the grant writes, nil while there is to wait. It may set what is to be read next time and return
+	// errReadMore.
 	decide(read []*pb.ResponseOp) (*grant, error)
 	// freed is the range of keys, from the first to below the second, in which a change may end the wait.
 	freed() (from, to string)
@@ -122,6 +123,9 @@ func (p *petition) atOnce(ctx context.Context) error {
 // if there is to wait.
 func (p *petition) try(ctx context.Context, read []*pb.ResponseOp, only clientv3.Cmp, ops ...clientv3.Op) (granted bool, err error) {
 	g, err := p.decide(read)
+	if errors.Is(err, errReadMore) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}

@@ -16,6 +16,7 @@ type Holder struct {
 	Since    time.Time `json:"since"`            // when it began to wait, by the wall clock of Host
 	Weight   int64     `json:"weight,omitempty"` // of a semaphore, what it asks for
 	Slots    string    `json:"slots,omitempty"`  // of a semaphore, what it holds: "0-2,7"
+	Item     string    `json:"item,omitempty"`   // of a queue, what it has claimed
 }
 
 // holder is who the session's owner is in an attempt that begins now.

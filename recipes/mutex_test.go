@@ -21,10 +21,14 @@ func newKeyValue(key, value string) *mvccpb.KeyValue {
 
 // everyNthReplyLost loses the reply of every n-th enqueue or removal, after the store has applied it.
 func everyNthReplyLost(n int32) txnFault {
+	return everyNthReplyLostOf(n, func(req *pb.TxnRequest) bool { return isEnqueue(req) || isRemoval(req) })
+}
+
+func everyNthReplyLostOf(n int32, concerned func(*pb.TxnRequest) bool) txnFault {
 	var count atomic.Int32
 	return func(ctx context.Context, req *pb.TxnRequest, send func(context.Context) error) error {
 		err := send(ctx)
-		if (isEnqueue(req) || isRemoval(req)) && count.Add(1)%n == 0 {
+		if concerned(req) && count.Add(1)%n == 0 {
 			return errors.Join(err, lostReply())
 		}
 		return err

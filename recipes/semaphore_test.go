@@ -6,39 +6,23 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 func (f *fixture) semaphore(s *Session, limit int64) *Semaphore {
-	return NewSemaphore(s, "one", &SemaphoreOptions{Prefix: f.options.Prefix, Limit: limit})
+	return NewSemaphore(s, "one", &SemaphoreOptions{Prefix: f.semaphores(), Limit: limit})
 }
+
+// semaphores is the prefix of semaphores: those of locks are other names.
+func (f *fixture) semaphores() string { return f.options.Prefix + "-semaphores" }
 
 func acquire(s *Semaphore, weight int64) func(context.Context) (*Hold, error) {
 	return func(ctx context.Context) (*Hold, error) { return s.Acquire(ctx, weight) }
 }
 
-// below counts the keys of a semaphore in a directory.
-func (f *fixture) below(s *Semaphore, dir string) int {
-	f.Helper()
-	resp, err := f.client.Get(f.Context(), s.path+dir, clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		f.Fatal(err)
-	}
-	return int(resp.Count)
-}
-
 // awaitWaiting returns once n wait for the semaphore.
 func (f *fixture) awaitWaiting(s *Semaphore, n int) {
 	f.Helper()
-	ctx, cancel := context.WithCancel(f.Context())
-	defer cancel()
-	for range f.client.Watch(ctx, s.path+queueDir, clientv3.WithPrefix(), clientv3.WithCreatedNotify()) {
-		if f.below(s, queueDir) == n {
-			return
-		}
-	}
-	f.Fatal("the watch of the queue broke")
+	f.awaitKeys(s.path+queueDir, n)
 }
 
 func tokensOf(h *Hold) (texts []string) {
@@ -76,7 +60,7 @@ func TestSemaphoreAdmitsItsLimitInOrder(t *testing.T) {
 			f.Errorf("token %s after %s", h.Token(), a.Token())
 		}
 		f.unlock(h)
-		if left := f.below(s, holdersDir) + f.below(s, queueDir); left != 0 {
+		if left := f.countKeys(s.path+holdersDir) + f.countKeys(s.path+queueDir); left != 0 {
 			f.Errorf("%d keys of holders and waiters are left", left)
 		}
 	})

@@ -90,6 +90,19 @@ func newFixtureOn(t *testing.T, store string, opts ...grpc.DialOption) *fixture 
 	return f
 }
 
+// newOwnStoreFixture is for tests that change what is common to all users of a store.
+func newOwnStoreFixture(t *testing.T) *fixture {
+	t.Helper()
+	endpoint, stop, err := stores["coordd"].run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	f := &fixture{T: t, client: dial(t, endpoint), options: &MutexOptions{}}
+	f.session = openSession(t, f.client, 60)
+	return f
+}
+
 func (f *fixture) mutex(s *Session, name string) *Mutex { return NewMutex(s, name, f.options) }
 
 func (f *fixture) lock(m *Mutex) *Hold {
@@ -134,16 +147,30 @@ func (f *fixture) queue(m *Mutex) []string {
 // awaitQueue returns once the queue has n entries.
 func (f *fixture) awaitQueue(m *Mutex, n int) []string {
 	f.Helper()
+	f.awaitKeys(m.path+queueDir, n)
+	return f.queue(m)
+}
+
+// awaitKeys returns once there are n keys with a prefix.
+func (f *fixture) awaitKeys(prefix string, n int) {
+	f.Helper()
 	ctx, cancel := context.WithCancel(f.Context())
 	defer cancel()
-	watch := f.client.Watch(ctx, m.path+queueDir, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
-	for range watch {
-		if keys := f.queue(m); len(keys) == n {
-			return keys
+	for range f.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify()) {
+		if f.countKeys(prefix) == n {
+			return
 		}
 	}
-	f.Fatal("the watch of the queue broke")
-	return nil
+	f.Fatalf("the watch of %s broke", prefix)
+}
+
+func (f *fixture) countKeys(prefix string) int {
+	f.Helper()
+	resp, err := f.client.Get(f.Context(), prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		f.Fatal(err)
+	}
+	return int(resp.Count)
 }
 
 type outcome struct {
