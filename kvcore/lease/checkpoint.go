@@ -77,7 +77,8 @@ func (t *Table) Checkpointed() {
 	for _, e := range t.proposed {
 		close(e.proposed)
 		e.proposed = nil
-		if t.promoted && t.leases[e.ID] == e && e.state == waiting {
+		// One that was renewed meanwhile stands in checks already, and early enough.
+		if t.promoted && t.leases[e.ID] == e && e.state == waiting && !e.checked {
 			t.checkAt(e, e.deadline.Add(-uncheckedUntil(e.recorded())), e.recorded())
 		}
 	}

@@ -107,6 +107,22 @@ func TestRenewedLeaseIsShortenedUntilRestored(t *testing.T) {
 	wantDue(t, tab, 170, 9, 1)
 }
 
+// A lease that is renewed while its checkpoint is proposed needs one checkpoint at the next half, not two.
+func TestRenewedWhileItsCheckpointIsProposed(t *testing.T) {
+	tab := table(t, map[lease.ID]int64{1: 100})
+	tab.Promote(epoch)
+	if due := tab.Checkpoints(after(50), 9); len(due) != 1 {
+		t.Fatalf("checkpoints %v", due)
+	}
+	if _, err := tab.Renew(1, after(50)); err != nil {
+		t.Fatal(err)
+	}
+	tab.Checkpoint(1, 50)
+	tab.Checkpointed()
+	wantCheckpoints(t, tab, 99, true)
+	wantCheckpoints(t, tab, 149, true, lease.Lease{ID: 1, TTLSeconds: 100, RemainingSeconds: 1})
+}
+
 // What restores a lease counts only against the checkpoints proposed before it.
 func TestRestoredTooLate(t *testing.T) {
 	tab := table(t, map[lease.ID]int64{1: 100})
