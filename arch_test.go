@@ -156,6 +156,17 @@ func TestImports(t *testing.T) {
 // isTestSupport tells packages that only tests import.
 func isTestSupport(pkg string) bool { return strings.HasSuffix(pkg, "test") }
 
+// TestShippedCodeImportsNoTestSupport: what tests are made of, kvtest and coordtest among it, is in no binary.
+func TestShippedCodeImportsNoTestSupport(t *testing.T) {
+	for _, p := range listPackages(t) {
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path, module) && isTestSupport(path) && !isTestSupport(p.ImportPath) {
+				t.Errorf("%s imports %s", p.ImportPath, path)
+			}
+		}
+	}
+}
+
 func TestImportsAreChecked(t *testing.T) {
 	for _, c := range [][2]string{
 		{"kvcore/index", "coordd/wal"},

@@ -10,9 +10,11 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/coordd/coordd/proto/v3lockpb"
 	"github.com/coordd/coordd/recipes/coordtest"
 )
 
@@ -79,7 +81,7 @@ func TestPartition(t *testing.T) {
 			_, err := c.Get(t.Context(), "key")
 			unanswered <- err
 		}()
-		time.Sleep(time.Minute)
+		time.Sleep(time.Hour) // connections are tried and given up, by both ends
 		select {
 		case err := <-unanswered:
 			t.Errorf("in the partition: %v", err)
@@ -266,6 +268,67 @@ func TestADay(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		if v := get(t, c, "key"); v != "value" {
 			t.Errorf("after a day: %q", v)
+		}
+	})
+}
+
+func TestExample(t *testing.T) { synctest.Test(t, testLeadershipPassesOn) }
+
+// Programs that are written with etcd's own library can be tested as well.
+func TestEtcdsLibrary(t *testing.T) {
+	inAndOut(t, func(t *testing.T) {
+		server := coordtest.Start(t)
+		elect := func() (*coordtest.Client, *concurrency.Session, *concurrency.Election) {
+			c := server.NewClient(t)
+			session, err := concurrency.NewSession(c.Client, concurrency.WithTTL(2))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { session.Close() })
+			return c, session, concurrency.NewElection(session, "/scheduler")
+		}
+		a, sessionA, first := elect()
+		_, _, second := elect()
+		if err := first.Campaign(t.Context(), "first"); err != nil {
+			t.Fatal(err)
+		}
+		a.Partition()
+		if err := second.Campaign(t.Context(), "second"); err != nil {
+			t.Fatal(err)
+		}
+		<-sessionA.Done()
+		a.Heal()
+		if leader, err := first.Leader(t.Context()); err != nil || string(leader.Kvs[0].Value) != "second" {
+			t.Errorf("%v leads, %v", leader, err)
+		}
+	})
+}
+
+// The lock service waits on the server's side.
+func TestLockService(t *testing.T) {
+	inAndOut(t, func(t *testing.T) {
+		server := coordtest.Start(t)
+		a, b := server.NewClient(t), server.NewClient(t)
+		lease, err := a.Grant(t.Context(), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		locked, err := v3lockpb.NewLockClient(a.ActiveConnection()).Lock(t.Context(), &v3lockpb.LockRequest{Name: []byte("job"), Lease: int64(lease.ID)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() {
+			_, err := v3lockpb.NewLockClient(b.ActiveConnection()).Lock(t.Context(), &v3lockpb.LockRequest{Name: []byte("job")})
+			got <- err
+		}()
+		events := a.Watch(t.Context(), "job/", clientv3.WithPrefix(), clientv3.WithRev(locked.Header.Revision+1))
+		if resp := <-events; len(resp.Events) != 1 || !resp.Events[0].IsCreate() {
+			t.Fatalf("the other has not entered the queue: %v", resp)
+		}
+		server.ExpireLease(lease.ID)
+		if err := <-got; err != nil {
+			t.Error(err)
 		}
 	})
 }

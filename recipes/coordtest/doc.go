@@ -8,7 +8,8 @@
 // In a bubble of testing/synctest all of it lives by the bubble's clock: a test waits a minute for a lease to run out and
 // takes milliseconds; an hour of a session that holds a lock takes less than a second. synctest.Wait returns when
 // everybody waits, for a timer or for somebody else: requests that nothing holds up are done by then. Start the server and
-// make the clients within the bubble, and close sessions there: with defer or tb.Cleanup.
+// make the clients within the bubble, and let everything end there: close sessions, and wait for what the test has started,
+// in tb.Cleanup or before.
 //
 // Outside of bubbles it works as well, at the pace of the machine's clock.
 //
