@@ -53,8 +53,9 @@ func (c *Client) Heal() {
 func (c *Client) Break() { c.link.breakAll() }
 
 // DropReplies lets the client's next n unary requests be carried out, all until Heal where n is negative, and loses the
-// answers in the way told. Whoever called cannot know whether the request was carried out. Streams, which watches and
-// keepalives are, count for nothing; they end with the connection where it breaks.
+// answers in the way told. Whoever called cannot know whether the request was carried out; what only reads, etcd's client
+// sends again when the connection breaks, and that counts anew. Streams, which watches and keepalives are, do not count;
+// they break with the connection.
 func (c *Client) DropReplies(n int, how Loss) {
 	c.link.set(func() { c.link.drops = drops{left: n, how: how} })
 }

@@ -18,6 +18,10 @@ import (
 	"github.com/coordd/coordd/recipes/coordtest"
 )
 
+func TestUnusedServer(t *testing.T) {
+	inAndOut(t, func(t *testing.T) { coordtest.Start(t) })
+}
+
 func TestServersAreApart(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		a, b := coordtest.Start(t).NewClient(t), coordtest.Start(t).NewClient(t)

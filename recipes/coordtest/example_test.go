@@ -34,11 +34,9 @@ func lead(ctx context.Context, client *clientv3.Client, work func(context.Contex
 	}
 }
 
-// Example is, in a package of your own, a test: this one is run as TestExample.
+// In a package of your own the function below is a test's; here TestExample runs it.
 func Example() {
-	_ = func(t *testing.T) {
-		synctest.Test(t, testLeadershipPassesOn)
-	}
+	_ = func(t *testing.T) { synctest.Test(t, testLeadershipPassesOn) }
 }
 
 // A leader that is cut off stops before somebody else leads.

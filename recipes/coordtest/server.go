@@ -151,7 +151,7 @@ func (s *Server) serve() error {
 		Logger:               s.logger,
 	}, grpc.ChainUnaryInterceptor(dropReply))
 	s.running.Go(func() {
-		if err := s.rpc.Serve(s.network); err != nil {
+		if err := s.rpc.Serve(s.network); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			s.tb.Errorf("coordtest: serve: %v", err)
 		}
 	})
@@ -205,7 +205,8 @@ func (s *Server) expire(id clientv3.LeaseID) error {
 }
 
 // Pause stops the server, as SIGSTOP would: nothing passes on any connection, and no lease ends. The clock goes on. Leases
-// that run out meanwhile end after Resume, and a renewal that waits comes too late for them.
+// that run out meanwhile end after Resume, and a renewal that waits comes too late, but perhaps for one whose last half
+// second it was.
 func (s *Server) Pause() { s.network.set(func() { s.network.paused = true }) }
 
 // Resume ends a Pause. What was sent meanwhile arrives now.
