@@ -1,5 +1,22 @@
-// Package fence holds the fencing token: the proof of one acquisition of a lock, which a resource compares with the
-// tokens it has already seen and so refuses a holder that was overtaken.
+// Package fence holds the fencing token, the proof of one acquisition of a lock, and what a resource needs to refuse a
+// holder that was overtaken.
+//
+// A Token is worth something only if the resource looks at it. The resource keeps a Mark, the highest tokens that it has
+// admitted, and admits no token below it. A Guard keeps the marks in memory, for a resource that lives in this process.
+// The packages below keep them where the resource is: fencesql in the tables that are written, fencefile beside a file.
+// fencehttp and fencegrpc bring a token from its holder to the service; they check it on the way, but the check that
+// counts is the one that is made together with the write.
+//
+// The rules, which hold for every kit:
+//
+//   - A new holder advances the mark before its first read. Without that, a write of the holder before it still lands
+//     between the read and the write that builds on it.
+//   - A shared token passes if no exclusive one above it was seen, an exclusive one if none at all above it was.
+//   - The same acquisition passes as often as it likes. To apply an operation once, remember it by (token, number).
+//   - Two acquisitions with one revision cannot be told apart in time: whichever came second is refused.
+//   - A higher epoch of the same cluster starts the marks anew, for its revisions did too; a lower one is stale. Tokens of
+//     another cluster are refused until somebody who knows deletes the mark.
+//   - Each slot of a semaphore has its own mark, because its holders are all legitimate.
 package fence
 
 import (
@@ -35,7 +52,8 @@ const (
 var (
 	// ErrMalformed is the error of Parse for anything but the text form of a token.
 	ErrMalformed = errors.New("fence: malformed token")
-	// ErrIncomparable is the error of comparing tokens of two clusters, epochs or resources.
+	// ErrIncomparable is the error of comparing tokens of two clusters, epochs or resources, and of holding a token
+	// against the mark of another cluster, resource or slot. No token at all is incomparable too.
 	ErrIncomparable = errors.New("fence: tokens cannot be compared")
 )
 
@@ -44,8 +62,8 @@ type Mode byte
 
 // The modes.
 const (
-	Exclusive Mode = 'x' // excludes every other holder
-	Shared    Mode = 's' // excludes holders that are exclusive
+	Exclusive Mode = 'x' // its holder excludes every other
+	Shared    Mode = 's' // its holder excludes only exclusive ones
 )
 
 // String is the mode's letter.

@@ -27,6 +27,10 @@ func TestTextForm(t *testing.T) {
 	if err != nil || back != tok {
 		t.Fatalf("parsed %v, %v", back, err)
 	}
+	shared, err := Parse(strings.Replace(want, ":x:", ":s:", 1))
+	if err != nil || shared.Fields().Mode != Shared || shared == tok {
+		t.Fatalf("the shared one parsed %v, %v", shared, err)
+	}
 	data, err := json.Marshal(tok)
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +143,7 @@ func TestParseRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("f1:000000000000cafe:2:x:41::/locks/jobs%2Fnightly:q/00ff")
 	f.Add("f1:000000000000cafe:2:x:41:7:~" + strings.Repeat("A", 43) + ":")
+	f.Add("f1:000000000000cafe:2:s:41:7:/locks/a:q/r/00ff")
 	f.Fuzz(func(t *testing.T, text string) {
 		tok, err := Parse(text)
 		if err != nil {
