@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"coordd/expire":    {"proto", "kvcore", "coordd/raftnode"},
 	"coordd":           {"proto", "kvcore", "coordd"},
 	"recipes":          {},
+	"recipes/fence":    {},
 	"locksmith":        {"recipes"},
 	"cmd/build":        {},
 	"cmd/environment":  {},
@@ -171,12 +172,25 @@ func TestImportsAreChecked(t *testing.T) {
 	for _, c := range [][2]string{
 		{"kvcore/index", "coordd/wal"},
 		{"recipes/fence", "coordd"},
+		{"recipes/fence/fencehttp", "recipes"},
 		{"locksmith/slots", "coordd/rpc"},
 		{"coordd/wal", "coordd/raftnode"},
 		{"util", "proto/coordpb"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])
+		}
+	}
+}
+
+// TestOnlyResourcesImportFencingKits: a program that holds locks does not carry the kits of those that check tokens.
+func TestOnlyResourcesImportFencingKits(t *testing.T) {
+	for _, p := range listPackages(t) {
+		pkg := strings.TrimPrefix(p.ImportPath, module)
+		for _, path := range p.Imports {
+			if kit, ok := strings.CutPrefix(path, module+"recipes/fence/"); ok && within(pkg, "recipes") {
+				t.Errorf("%s imports %s", pkg, kit)
+			}
 		}
 	}
 }
