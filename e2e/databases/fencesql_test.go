@@ -18,9 +18,9 @@ import (
 
 const lock = "/coordd/locks/report"
 
-// granted is what a hold's Token returns. Its key follows from the revision.
+// granted is what a hold's Token returns. Its attempt follows from the revision.
 func granted(mode fence.Mode, revision int64, change ...func(*fence.Fields)) fence.Token {
-	f := fence.Fields{Cluster: math.MaxUint64, Epoch: 3, Mode: mode, Resource: lock, Revision: revision, Key: fmt.Sprintf("q/%d", revision)}
+	f := fence.Fields{Cluster: math.MaxUint64, Epoch: 3, Mode: mode, Resource: lock, Revision: revision, Key: fmt.Sprint(revision)}
 	for _, c := range change {
 		c(&f)
 	}
@@ -120,8 +120,9 @@ func randomToken(r *rand.Rand, resource string) fence.Token {
 	return granted(mode, 1+r.Int64N(12), func(f *fence.Fields) {
 		f.Resource = resource
 		if r.IntN(8) == 0 {
-			f.Key = "q/other"
+			f.Key = "other"
 		}
+		f.Key = fmt.Sprintf("q/%s/%s", mode, f.Key)
 		if r.IntN(40) == 0 {
 			f.Epoch += r.Uint64N(3)
 		}
@@ -135,10 +136,27 @@ func randomToken(r *rand.Rand, resource string) fence.Token {
 func sameRefusal(got, want error) bool {
 	var gotStale, wantStale *fence.StaleError
 	if errors.As(want, &wantStale) {
-		return errors.As(got, &gotStale) && *gotStale == *wantStale
+		return errors.As(got, &gotStale) && gotStale.Token == wantStale.Token && gotStale.Mark == withoutDirectories(wantStale.Mark)
 	}
 	return (got == nil) == (want == nil) && errors.Is(got, fence.ErrIncomparable) == errors.Is(want, fence.ErrIncomparable) &&
 		!errors.Is(got, fence.ErrStale)
+}
+
+// withoutDirectories is the mark as a row has it: of the keys only the attempts.
+func withoutDirectories(m fence.Mark) fence.Mark {
+	bare := func(t fence.Token) fence.Token {
+		if t.IsZero() {
+			return t
+		}
+		f := t.Fields()
+		f.Key = t.Attempt()
+		return granted(f.Mode, f.Revision, func(all *fence.Fields) { *all = f })
+	}
+	mark, err := fence.NewMark(bare(m.Write()), bare(m.All()))
+	if err != nil {
+		panic(err)
+	}
+	return mark
 }
 
 const (

@@ -42,8 +42,8 @@ func (g *Guard) Check(t Token) error {
 }
 
 // Do raises the mark to t and runs f, or returns why t must be refused, as Mark.Admit does. For one slot there is one f
-// at a time, and every other call for that slot waits for it, so f must not use the guard. The mark stays raised when f
-// fails.
+// at a time, and every other call for that slot waits for it, so f must not use the guard for that slot. Who holds several
+// slots nests their calls, in ascending order. The mark stays raised when f fails.
 func (g *Guard) Do(t Token, f func() error) error {
 	if err := g.scope.Covers(t); err != nil {
 		return err

@@ -66,7 +66,7 @@ func (m Mark) IsZero() bool { return m == Mark{} }
 // when it belongs to another cluster, resource or slot. The first token decides which those are.
 //
 // An exclusive token passes if no token above it was admitted, a shared one if no exclusive token above it was. A
-// token whose revision was admitted before passes only if it is of the same acquisition: if its key is the same.
+// token whose revision was admitted before passes only if it is of the same acquisition: if its Attempt is the same.
 func (m Mark) Admit(t Token) (Mark, error) {
 	if err := m.knows(t); err != nil {
 		return m, err
@@ -97,7 +97,7 @@ func (m Mark) knows(t Token) error {
 // passes is the rule within one epoch.
 func (m Mark) passes(t Token) bool {
 	if t.mode == Shared {
-		tie := t.revision == m.all.revision && t.key != m.all.key
+		tie := t.revision == m.all.revision && t.Attempt() != m.all.Attempt()
 		return notBefore(t, m.write) && !tie
 	}
 	return notBefore(t, m.all)
@@ -105,7 +105,7 @@ func (m Mark) passes(t Token) bool {
 
 // notBefore reports whether t is the acquisition of seen or a later one. A tie of two acquisitions is neither.
 func notBefore(t, seen Token) bool {
-	return t.revision > seen.revision || t.revision == seen.revision && t.key == seen.key
+	return t.revision > seen.revision || t.revision == seen.revision && t.Attempt() == seen.Attempt()
 }
 
 func (m Mark) raised(t Token) Mark {

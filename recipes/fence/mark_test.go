@@ -76,7 +76,7 @@ func TestMarkAdmits(t *testing.T) {
 		{"an exclusive repeats", []Token{x(5)}, x(5), false},
 		{"a shared one repeats", []Token{s(5)}, s(5), false},
 		{"a shared one repeats below another", []Token{s(5), s(7)}, s(5), false},
-		{"a writer goes on as a reader", []Token{x(5)}, s(5), false},
+		{"a writer goes on as a reader", []Token{x(5, "q/w/a")}, s(5, "q/r/a"), false},
 		{"a writer went on as a reader, and another came", []Token{x(5), s(5), s(6)}, x(5), true},
 
 		// P7: another acquisition of the same revision.
@@ -84,6 +84,7 @@ func TestMarkAdmits(t *testing.T) {
 		{"a reader ties with a writer", []Token{x(5, "q/a")}, s(5, "q/b"), true},
 		{"a writer ties with a reader", []Token{s(5, "q/a")}, x(5, "q/b"), true},
 		{"two readers tie", []Token{s(5, "q/a")}, s(5, "q/b"), true},
+		{"another reader ties with a writer", []Token{x(5, "q/w/a")}, s(5, "q/r/b"), true},
 		{"a reader ties with a writer below a reader", []Token{x(5, "q/a"), s(7)}, s(5, "q/b"), true},
 	} {
 		before := admitted(t, c.after...)
@@ -158,7 +159,7 @@ func (n naiveMark) admits(t Token) bool {
 		case seen.epoch < t.epoch:
 		case conflict && seen.revision > t.revision:
 			return false
-		case (conflict || t.revision == highest) && seen.revision == t.revision && seen.key != t.key:
+		case (conflict || t.revision == highest) && seen.revision == t.revision && seen.Attempt() != t.Attempt():
 			return false
 		}
 	}
@@ -185,18 +186,18 @@ func TestMarkAgreesWithNaiveModel(t *testing.T) {
 	}
 }
 
-// randomToken has few revisions and few keys for each, so that ties, repeats and mode changes are common; clusters and
+// randomToken has few revisions and few attempts for each, so that ties, repeats and mode changes are common; clusters and
 // epochs other than the usual are rare.
 func randomToken(t testing.TB, r *rand.Rand) Token {
 	mode, revision := Exclusive, 1+r.Int64N(12)
 	if r.IntN(3) > 0 {
 		mode = Shared
 	}
-	key := 0
+	attempt := 0
 	if r.IntN(8) == 0 {
-		key = 1
+		attempt = 1
 	}
-	return changed(t, tokenOf(t, mode, revision, fmt.Sprintf("q/%d.%d", revision, key)), func(f *Fields) {
+	return changed(t, tokenOf(t, mode, revision, fmt.Sprintf("q/%s/%d.%d", mode, revision, attempt)), func(f *Fields) {
 		if r.IntN(40) == 0 {
 			f.Cluster++
 		}

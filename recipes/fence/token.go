@@ -62,8 +62,8 @@ type Mode byte
 
 // The modes.
 const (
-	Exclusive Mode = 'x' // its holder excludes every other
-	Shared    Mode = 's' // its holder excludes only exclusive ones
+	Exclusive Mode = 'x' // excludes every other holder
+	Shared    Mode = 's' // excludes holders that are exclusive
 )
 
 // String is the mode's letter.
@@ -129,6 +129,10 @@ func (t Token) Fields() Fields {
 
 // Revision is the store revision of the grant: it rises from holder to holder of one resource, cluster and epoch.
 func (t Token) Revision() int64 { return t.revision }
+
+// Attempt is what follows the last slash of the key. It names the acquisition: the keys of one acquisition in several
+// modes, as of a writer that goes on as a reader, differ before it.
+func (t Token) Attempt() string { return t.key[strings.LastIndexByte(t.key, '/')+1:] }
 
 // IsZero reports whether t is no token.
 func (t Token) IsZero() bool { return t == Token{} }

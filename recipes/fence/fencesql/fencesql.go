@@ -35,9 +35,9 @@ const Schema = `CREATE TABLE IF NOT EXISTS fence_marks (
 	cluster        TEXT   NOT NULL, -- 16 hexadecimal digits
 	epoch          BIGINT NOT NULL,
 	write_revision BIGINT NOT NULL, -- the highest exclusive token's, 0 if there was none
-	write_key      TEXT   NOT NULL,
+	write_attempt  TEXT   NOT NULL,
 	all_revision   BIGINT NOT NULL, -- the highest token's
-	all_key        TEXT   NOT NULL,
+	all_attempt    TEXT   NOT NULL,
 	PRIMARY KEY (resource, slot)
 )`
 
@@ -54,33 +54,33 @@ func CreateSchema(ctx context.Context, db *sql.DB) error {
 // a name and counts names as they come.
 const (
 	admitExclusive = `INSERT INTO fence_marks AS m
-	(resource, slot, cluster, epoch, write_revision, write_key, all_revision, all_key)
+	(resource, slot, cluster, epoch, write_revision, write_attempt, all_revision, all_attempt)
 	VALUES ($1, $2, $3, $4, $5, $6, $5, $6)
 ON CONFLICT (resource, slot) DO UPDATE SET
 	epoch = excluded.epoch,
-	write_revision = excluded.write_revision, write_key = excluded.write_key,
-	all_revision = excluded.all_revision, all_key = excluded.all_key
+	write_revision = excluded.write_revision, write_attempt = excluded.write_attempt,
+	all_revision = excluded.all_revision, all_attempt = excluded.all_attempt
 WHERE m.cluster = excluded.cluster AND (excluded.epoch > m.epoch OR excluded.epoch = m.epoch AND (
 	excluded.all_revision > m.all_revision OR
-	excluded.all_revision = m.all_revision AND excluded.all_key = m.all_key))`
+	excluded.all_revision = m.all_revision AND excluded.all_attempt = m.all_attempt))`
 
 	admitShared = `INSERT INTO fence_marks AS m
-	(resource, slot, cluster, epoch, write_revision, write_key, all_revision, all_key)
+	(resource, slot, cluster, epoch, write_revision, write_attempt, all_revision, all_attempt)
 	VALUES ($1, $2, $3, $4, 0, '', $5, $6)
 ON CONFLICT (resource, slot) DO UPDATE SET
 	epoch = excluded.epoch,
 	write_revision = CASE WHEN excluded.epoch > m.epoch THEN 0 ELSE m.write_revision END,
-	write_key = CASE WHEN excluded.epoch > m.epoch THEN '' ELSE m.write_key END,
+	write_attempt = CASE WHEN excluded.epoch > m.epoch THEN '' ELSE m.write_attempt END,
 	all_revision = CASE WHEN excluded.epoch > m.epoch OR excluded.all_revision > m.all_revision
 		THEN excluded.all_revision ELSE m.all_revision END,
-	all_key = CASE WHEN excluded.epoch > m.epoch OR excluded.all_revision > m.all_revision
-		THEN excluded.all_key ELSE m.all_key END
+	all_attempt = CASE WHEN excluded.epoch > m.epoch OR excluded.all_revision > m.all_revision
+		THEN excluded.all_attempt ELSE m.all_attempt END
 WHERE m.cluster = excluded.cluster AND (excluded.epoch > m.epoch OR excluded.epoch = m.epoch AND
 	(excluded.all_revision > m.write_revision OR
-		excluded.all_revision = m.write_revision AND excluded.all_key = m.write_key) AND
-	(excluded.all_revision <> m.all_revision OR excluded.all_key = m.all_key))`
+		excluded.all_revision = m.write_revision AND excluded.all_attempt = m.write_attempt) AND
+	(excluded.all_revision <> m.all_revision OR excluded.all_attempt = m.all_attempt))`
 
-	selectMark = `SELECT cluster, epoch, write_revision, write_key, all_revision, all_key
+	selectMark = `SELECT cluster, epoch, write_revision, write_attempt, all_revision, all_attempt
 FROM fence_marks WHERE resource = $1 AND slot = $2`
 )
 
@@ -152,7 +152,7 @@ func (g *Guard) Admit(ctx context.Context, tx *sql.Tx, t fence.Token) error {
 	if f.Mode == fence.Shared {
 		statement = admitShared
 	}
-	result, err := tx.ExecContext(ctx, statement, f.Resource, f.Slot, fmt.Sprintf("%016x", f.Cluster), int64(f.Epoch), f.Revision, f.Key)
+	result, err := tx.ExecContext(ctx, statement, f.Resource, f.Slot, fmt.Sprintf("%016x", f.Cluster), int64(f.Epoch), f.Revision, t.Attempt())
 	if err != nil {
 		return fmt.Errorf("fencesql: raise the mark: %w", err)
 	}
@@ -178,13 +178,13 @@ func refusal(ctx context.Context, tx *sql.Tx, t fence.Token) error {
 }
 
 // readMark reads the mark of the slot of f. The mode of the highest token follows from its place: above the last exclusive
-// token there are only shared ones.
+// token there are only shared ones. Of the keys the row has what follows the last slash.
 func readMark(ctx context.Context, tx *sql.Tx, f fence.Fields) (fence.Mark, error) {
 	var clusterText string
 	var epoch int64
 	var write, all acquisition
 	row := tx.QueryRowContext(ctx, selectMark, f.Resource, f.Slot)
-	if err := row.Scan(&clusterText, &epoch, &write.revision, &write.key, &all.revision, &all.key); err != nil {
+	if err := row.Scan(&clusterText, &epoch, &write.revision, &write.attempt, &all.revision, &all.attempt); err != nil {
 		return fence.Mark{}, err
 	}
 	id, err := strconv.ParseUint(clusterText, 16, 64)
@@ -204,16 +204,16 @@ func readMark(ctx context.Context, tx *sql.Tx, f fence.Fields) (fence.Mark, erro
 	return fence.NewMark(writeToken, allToken)
 }
 
-// acquisition is a revision and a key, 0 and "" for none.
+// acquisition is what a row has of a token, 0 and "" if there was none.
 type acquisition struct {
 	revision int64
-	key      string
+	attempt  string
 }
 
 func tokenOf(f fence.Fields, mode fence.Mode, a acquisition) (fence.Token, error) {
 	if a == (acquisition{}) {
 		return fence.Token{}, nil
 	}
-	f.Mode, f.Revision, f.Key = mode, a.revision, a.key
+	f.Mode, f.Revision, f.Key = mode, a.revision, a.attempt
 	return fence.New(f)
 }
