@@ -167,7 +167,7 @@ func (n naiveMark) admits(t Token) bool {
 }
 
 func TestMarkAgreesWithNaiveModel(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var m Mark
 		var naive naiveMark
