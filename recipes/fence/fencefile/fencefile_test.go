@@ -37,7 +37,7 @@ func child(path string) {
 		err := f.Do(context.Background(), granted(5), func() error {
 			if lines.Text() == "hang" {
 				fmt.Println("hanging")
-				select {}
+				lines.Scan() // until it is killed: nothing more is said
 			}
 			return replace(path, []byte("child"), 0o600)
 		})
