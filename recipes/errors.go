@@ -10,7 +10,8 @@ import (
 
 // Errors to test for with errors.Is.
 var (
-	// ErrLocked is TryLock's error when somebody else holds the lock or waits for it.
+	// ErrLocked is TryLock's error when somebody else holds the lock or waits for it, and Barrier.Hold's when the barrier
+	// is closed.
 	ErrLocked = errors.New("recipes: locked")
 	// ErrLost is what every *LostError is.
 	ErrLost = errors.New("recipes: ownership lost")
@@ -38,6 +39,14 @@ var (
 	ErrNoLeader = errors.New("recipes: no leader")
 	// ErrInvalidName is the error of a name that is empty or longer than MaxNameBytes.
 	ErrInvalidName = errors.New("recipes: invalid name")
+	// ErrBarrierBroken is the error of DoubleBarrier.Enter when a party died or gave up before all were in.
+	ErrBarrierBroken = errors.New("recipes: barrier broken")
+	// ErrPartiesDiffer is the error of DoubleBarrier.Enter when those who are in wait for another number of parties.
+	ErrPartiesDiffer = errors.New("recipes: barrier has another number of parties")
+	// ErrNoLatch is the error of a latch that is not set, or was deleted.
+	ErrNoLatch = errors.New("recipes: no latch")
+	// ErrLatchCount is Latch.Set's error when the latch stands with another count.
+	ErrLatchCount = errors.New("recipes: latch has another count")
 )
 
 // LostError says that ownership, or the place in the queue, ended without being given up.
