@@ -384,27 +384,30 @@ func TestDoubleBarrierDelayedEnter(t *testing.T) {
 
 // What could not be withdrawn at once is withdrawn beside the caller.
 func TestDoubleBarrierWithdrawsLater(t *testing.T) {
-	onEachStoreWithFaults(t, func(f *fixture, faults *faults) {
-		b := f.double(f.session, 2)
-		ctx, cancel := context.WithCancel(f.Context())
-		waiting := enterLater(ctx, b)
-		f.awaitMembers(b, 1)
-		refusals := make(chan struct{}, 1)
-		faults.set(func(c context.Context, req *pb.TxnRequest, send func(context.Context) error) error {
-			select {
-			case refusals <- struct{}{}:
-				<-c.Done() // the store is silent for as long as the first try lasts
-				return c.Err()
-			default:
-				return send(c)
-			}
-		})
-		cancel()
-		if e := <-waiting; !errors.Is(e.err, context.Canceled) {
-			f.Fatal(e.err)
+	var faults faults
+	f := newFixture(t, faults.option())
+	b := f.double(openSession(t, f.client, 2), 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := enterLater(ctx, b)
+	f.awaitMembers(b, 1)
+	var once sync.Once
+	faults.set(func(c context.Context, req *pb.TxnRequest, send func(context.Context) error) error {
+		silent := false
+		once.Do(func() { silent = true })
+		if silent { // for as long as the first try lasts
+			<-c.Done()
+			return c.Err()
 		}
-		f.awaitBelow(b.path, 0)
+		return send(c)
 	})
+	cancel()
+	if e := <-waiting; !errors.Is(e.err, context.Canceled) {
+		t.Fatal(e.err)
+	}
+	f.awaitBelow(b.path, 0)
+	if err := b.session.Valid(); err != nil {
+		t.Errorf("the session's end cleared it: %v", err)
+	}
 }
 
 func isEnter(req *pb.TxnRequest) bool {
@@ -423,18 +426,7 @@ func isBegin(req *pb.TxnRequest) bool {
 func TestDoubleBarrierBystanderGivesUp(t *testing.T) {
 	onEachStoreWithFaults(t, func(f *fixture, faults *faults) {
 		b := f.double(f.session, 2)
-		begin, proceed := make(chan struct{}, 10), make(chan struct{})
-		faults.set(func(c context.Context, req *pb.TxnRequest, send func(context.Context) error) error {
-			if isBegin(req) {
-				begin <- struct{}{}
-				select {
-				case <-proceed:
-				case <-c.Done():
-					return c.Err()
-				}
-			}
-			return send(c)
-		})
+		begin, proceed := faults.holdUp(isBegin)
 		waiting := []<-chan admission{enterLater(f.Context(), b), enterLater(f.Context(), b)}
 		<-begin
 		ctx, cancel := context.WithCancel(f.Context())
@@ -448,10 +440,44 @@ func TestDoubleBarrierBystanderGivesUp(t *testing.T) {
 		if e := <-bystander; !errors.Is(e.err, context.Canceled) {
 			f.Fatal(e.err)
 		}
-		close(proceed)
+		proceed()
 		f.left(f.entered(waiting[0]), f.entered(waiting[1]))
 		f.cleared(b)
 	})
+}
+
+// Whoever is gone when the round would begin keeps it from doing so, however late that is.
+func TestDoubleBarrierDeathAtTheLastMoment(t *testing.T) {
+	for what, end := range map[string]func(*fixture, *Session, context.CancelFunc){
+		"died": func(f *fixture, s *Session, _ context.CancelFunc) {
+			if _, err := f.client.Revoke(f.Context(), s.Lease()); err != nil {
+				f.Fatal(err)
+			}
+		},
+		"gave up": func(_ *fixture, _ *Session, cancel context.CancelFunc) { cancel() },
+	} {
+		t.Run(what, func(t *testing.T) {
+			onEachStoreWithFaults(t, func(f *fixture, faults *faults) {
+				other := openSession(f.T, f.client, 60)
+				ctx, cancel := context.WithCancel(f.Context())
+				defer cancel()
+				b := f.double(f.session, 2)
+				dying := enterLater(ctx, f.double(other, 2))
+				f.awaitMembers(b, 1)
+				begin, proceed := faults.holdUp(isBegin)
+				survivor := enterLater(f.Context(), b)
+				<-begin
+				end(f, other, cancel)
+				if e := <-dying; e.err == nil {
+					f.Fatal("the other entered alone")
+				}
+				f.awaitMembers(b, 1)
+				proceed()
+				f.broken(survivor)
+				f.cleared(b)
+			})
+		})
+	}
 }
 
 func TestD5DoubleBarrierWithBrokenWatches(t *testing.T) {

@@ -204,6 +204,51 @@ func TestLatchWaitReadsOnce(t *testing.T) {
 	}
 }
 
+// What is counted between the creation of the watch and the read that follows it comes by both, and counts once.
+func TestLatchWaitCountsChangesOnce(t *testing.T) {
+	onEachStoreWithFaults(t, func(f *fixture, faults *faults) {
+		l := f.latch(f.session, "one")
+		f.set(l, 3)
+		worker := f.latch(openSession(f.T, dial(f.T, f.client.Endpoints()[0]), 60), "one")
+		countDown := func(id string) {
+			if err := worker.CountDown(f.Context(), id); err != nil {
+				f.Fatal(err)
+			}
+		}
+		look, proceed := faults.holdUp(func(req *pb.TxnRequest) bool { return !isWrite(req) })
+		waiter := later(func() error { return l.Wait(f.Context()) })
+		<-look
+		at := f.revision()
+		countDown("a")
+		countDown("b")
+		proceed()
+		for resp := range f.client.Watch(f.Context(), l.done(), clientv3.WithPrefix(), clientv3.WithRev(at)) {
+			if len(resp.Events) > 0 { // by the stream of the one who waits
+				break
+			}
+		}
+		f.pending("Wait with one operation to go", waiter)
+		countDown("c")
+		if err := <-waiter; err != nil {
+			f.Fatal(err)
+		}
+	})
+}
+
+func TestAfter(t *testing.T) {
+	var events []*clientv3.Event
+	for _, revision := range []int64{3, 3, 5} {
+		kv := newKeyValue("k", "")
+		kv.ModRevision = revision
+		events = append(events, &clientv3.Event{Kv: kv})
+	}
+	for revision, want := range map[int64]int{0: 3, 2: 3, 3: 1, 4: 1, 5: 0, 6: 0} {
+		if got := len(after(revision, events)); got != want {
+			t.Errorf("%d events after revision %d, want %d", got, revision, want)
+		}
+	}
+}
+
 func TestBadLatches(t *testing.T) {
 	f := newFixture(t)
 	l := f.latch(f.session, "one")

@@ -61,6 +61,23 @@ func everyNthWriteAnsweredLate(n int32) txnFault {
 	}
 }
 
+// holdUp keeps the transactions that match from the store until proceed is called, and tells of each that came.
+func (f *faults) holdUp(match func(*pb.TxnRequest) bool) (came <-chan struct{}, proceed func()) {
+	arrivals, gate := make(chan struct{}, 100), make(chan struct{})
+	f.set(func(ctx context.Context, req *pb.TxnRequest, send func(context.Context) error) error {
+		if match(req) {
+			arrivals <- struct{}{}
+			select {
+			case <-gate:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return send(ctx)
+	})
+	return arrivals, func() { close(gate) }
+}
+
 // duplicates keeps every writing transaction, to send it once more.
 type duplicates struct {
 	mu   sync.Mutex
