@@ -7,6 +7,9 @@
 // in the same store, and a fence.Token for resources outside of it. An Election is a lock with a value that everybody can
 // observe; Campaign returns a Leadership, which is held like a lock.
 //
+// Three recipes hold programs back: a Barrier is a gate that one closes and opens for all, a DoubleBarrier lets a number of
+// parties begin and end each round together, and a Latch opens when each of a number of operations was done.
+//
 // No local check can prove that a write still lands in time: between the check and the write the process may stop for
 // as long as it likes. Let the resource compare tokens, or put Hold.Guard into the transaction that writes.
 //
@@ -23,4 +26,14 @@
 // Elections, and locks with MutexOptions.EtcdLayout, stand where etcd's concurrency package has them, and exclude those:
 //
 //	<name>/<lease in hexadecimal>-<attempt>  a candidate or the leader, value what it proclaims
+//
+// Barriers, double barriers and latches have names as locks have, below prefixes of their own. Only what is marked with a
+// star carries a lease:
+//
+//	…/closed                 while a barrier is closed, value who closed it; a star with BarrierOptions.OpensWithSession
+//	…/round                  a double barrier's round that gathers, value the number of parties
+//	…/g/<round>/m/<attempt>  a party that is in it (*)
+//	…/g/<round>/outcome      ready or broken, until the last party has left
+//	…/count                  a latch, value its count
+//	…/d/<operation>          an operation that was done
 package recipes

@@ -446,6 +446,31 @@ func TestDoubleBarrierBystanderGivesUp(t *testing.T) {
 	})
 }
 
+// The same when it is unknown whether they are in.
+func TestDoubleBarrierBystanderInDoubtGivesUp(t *testing.T) {
+	onEachStoreWithFaults(t, func(f *fixture, faults *faults) {
+		b := f.double(f.session, 2)
+		begin, proceed := faults.holdUp(isBegin)
+		waiting := []<-chan admission{enterLater(f.Context(), b), enterLater(f.Context(), b)}
+		<-begin
+		ctx, cancel := context.WithCancel(f.Context())
+		holdUp := faults.fault
+		faults.set(func(c context.Context, req *pb.TxnRequest, send func(context.Context) error) error {
+			if isEnter(req) {
+				cancel()
+				return lostReply()
+			}
+			return holdUp(c, req, send)
+		})
+		if _, err := b.Enter(ctx); !errors.Is(err, context.Canceled) {
+			f.Fatal(err)
+		}
+		proceed()
+		f.left(f.entered(waiting[0]), f.entered(waiting[1]))
+		f.cleared(b)
+	})
+}
+
 // Whoever is gone when the round would begin keeps it from doing so, however late that is.
 func TestDoubleBarrierDeathAtTheLastMoment(t *testing.T) {
 	for what, end := range map[string]func(*fixture, *Session, context.CancelFunc){

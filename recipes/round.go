@@ -166,9 +166,10 @@ func (r *Round) take(ctx context.Context, changes []*clientv3.Event) (done bool,
 	return r.breakUp(ctx)
 }
 
-// begin makes the round ready if all who entered are still in, and reports whether this did it.
+// begin makes the round ready if all who entered are still in, and reports whether this did it. The round is full: nobody
+// enters any more.
 func (r *Round) begin(ctx context.Context, members []*mvccpb.KeyValue) (done bool, err error) {
-	all := []clientv3.Cmp{clientv3.Compare(clientv3.Version(r.barrier.roundKey()), "=", len(members)+1)}
+	var all []clientv3.Cmp
 	for _, kv := range members {
 		all = append(all, clientv3.Compare(clientv3.CreateRevision(string(kv.Key)), "=", kv.CreateRevision))
 	}
