@@ -553,6 +553,25 @@ func TestDoubleBarrierDeathWhileDeaf(t *testing.T) {
 	f.cleared(f.double(other, 3))
 }
 
+// Whose own key is gone when it looks has lost it, and does not blame another party.
+func TestDoubleBarrierOwnDeathSeenByLooking(t *testing.T) {
+	onEachStoreWithFaults(t, func(f *fixture, faults *faults) {
+		look, proceed := faults.holdUp(func(req *pb.TxnRequest) bool {
+			return !isWrite(req) && len(req.Compare) > 0
+		})
+		other := openSession(f.T, f.client, 60)
+		dead := enterLater(f.Context(), f.double(other, 2))
+		<-look
+		if _, err := f.client.Revoke(f.Context(), other.Lease()); err != nil {
+			f.Fatal(err)
+		}
+		proceed()
+		if e := <-dead; !errors.Is(e.err, ErrLost) {
+			f.Fatalf("Enter returned %v, %v", e.round, e.err)
+		}
+	})
+}
+
 // checkRounds replays what the store did below a double barrier's path, and what its parties did: each put the generation
 // to <path>/in after Enter and to <path>/out after Leave. It returns every violation.
 func (h history) checkRounds(b *DoubleBarrier, parties int) (violations []string) {
