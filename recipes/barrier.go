@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -35,21 +33,7 @@ func (o *BarrierOptions) Defaults() {
 
 // Validate names the first field that is out of range.
 func (o *BarrierOptions) Validate() error {
-	return errors.Join(validPrefix("barrier", o.Prefix), validReason("barrier", o.Reason))
-}
-
-func validPrefix(what, prefix string) error {
-	if strings.HasSuffix(prefix, "/") || len(prefix) > MaxPrefixBytes {
-		return fmt.Errorf("recipes: %s prefix %q ends in a slash or has more than %d bytes", what, prefix, MaxPrefixBytes)
-	}
-	return nil
-}
-
-func validReason(what, reason string) error {
-	if len(reason) > MaxReasonBytes {
-		return fmt.Errorf("recipes: %s reason has %d bytes, at most %d", what, len(reason), MaxReasonBytes)
-	}
-	return nil
+	return validPlacement(o.Prefix, o.Reason, "")
 }
 
 // Barrier names a gate: Hold closes it, Release opens it, and Wait returns when it is open. Nobody owns it: whoever knows
@@ -76,7 +60,7 @@ func NewBarrier(s *Session, name string, o *BarrierOptions) *Barrier {
 		options = *o
 	}
 	options.Defaults()
-	path, err := lockPath(options.Prefix, name)
+	path, err := pathOf(options.Prefix, name)
 	b := &Barrier{session: s, path: path, reason: options.Reason, err: errors.Join(options.Validate(), err)}
 	if options.OpensWithSession {
 		b.options = append(b.options, clientv3.WithLease(s.lease))
@@ -90,7 +74,7 @@ func (b *Barrier) slot() slot { return slot{b.session, b.path + "/closed"} }
 // other error the barrier may be closed, or may still become so; a Release that succeeds says that it is not and will not.
 func (b *Barrier) Hold(ctx context.Context) error {
 	return b.do(ctx, "hold", func(ctx context.Context) error {
-		value, err := json.Marshal(barrierHold{newAttemptID(), json.RawMessage(b.session.holder(b.reason))})
+		value, err := json.Marshal(barrierHold{newAttemptID(), json.RawMessage(b.session.holder(b.reason).String())})
 		if err != nil {
 			panic("recipes: a hold of a barrier does not marshal: " + err.Error())
 		}

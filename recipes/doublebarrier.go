@@ -35,7 +35,7 @@ func (o *DoubleBarrierOptions) Defaults() {
 
 // Validate names the first field that is out of range.
 func (o *DoubleBarrierOptions) Validate() error {
-	return errors.Join(validPrefix("double barrier", o.Prefix), validReason("double barrier", o.Reason))
+	return validPlacement(o.Prefix, o.Reason, "")
 }
 
 // DoubleBarrier lets a number of parties begin something together and end it together, round after round: Enter waits
@@ -61,7 +61,7 @@ func NewDoubleBarrier(s *Session, name string, parties int, o *DoubleBarrierOpti
 		options = *o
 	}
 	options.Defaults()
-	path, err := lockPath(options.Prefix, name)
+	path, err := pathOf(options.Prefix, name)
 	if parties < 1 || parties > MaxParties {
 		err = errors.Join(err, fmt.Errorf("recipes: %d parties of a double barrier are not within 1 to %d", parties, MaxParties))
 	}

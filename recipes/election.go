@@ -33,6 +33,21 @@ type ElectionOptions struct {
 	EtcdLayout bool
 }
 
+// Defaults fills the zero fields.
+func (o *ElectionOptions) Defaults() {
+	if o.Prefix == "" && !o.EtcdLayout {
+		o.Prefix = DefaultElectionPrefix
+	}
+}
+
+// Validate names the first field that is out of range.
+func (o *ElectionOptions) Validate() error {
+	if o.EtcdLayout && *o != (ElectionOptions{EtcdLayout: true}) {
+		return errors.New("recipes: an election in etcd's layout has no prefix, no reason and no attempts")
+	}
+	return validPlacement(o.Prefix, o.Reason, o.Attempt)
+}
+
 // Election names an office that one candidate at a time holds, in the order in which they stood unless a leader transfers
 // it. An Election holds no state and is safe for concurrent use.
 type Election struct {
@@ -50,18 +65,15 @@ func NewElection(s *Session, name string, o *ElectionOptions) *Election {
 	if o != nil {
 		options = *o
 	}
-	e := &Election{session: s, etcdLayout: options.EtcdLayout}
+	options.Defaults()
+	e := &Election{session: s, etcdLayout: options.EtcdLayout, err: options.Validate()}
 	if e.etcdLayout {
 		e.placement, e.leaders = placement{path: name}, name+"/"
-		if options != (ElectionOptions{EtcdLayout: true}) {
-			e.err = errors.New("recipes: an election in etcd's layout has no prefix, no reason and no attempts")
-		}
 		return e
 	}
-	if options.Prefix == "" {
-		options.Prefix = DefaultElectionPrefix
-	}
-	e.placement, e.err = newPlacement(options.Prefix, name, options.Reason, options.Attempt)
+	var err error
+	e.placement, err = newPlacement(options.Prefix, name, options.Reason, options.Attempt)
+	e.err = errors.Join(e.err, err)
 	e.leaders = e.path + holdersDir
 	return e
 }

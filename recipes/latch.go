@@ -31,7 +31,7 @@ func (o *LatchOptions) Defaults() {
 }
 
 // Validate names the first field that is out of range.
-func (o *LatchOptions) Validate() error { return validPrefix("latch", o.Prefix) }
+func (o *LatchOptions) Validate() error { return validPlacement(o.Prefix, "", "") }
 
 // Latch names a count of operations that are to be done: Set makes it, CountDown says that one of them was done, and Wait
 // returns when all were. What was done is a set of operation ids, so saying it twice counts once, also after a crash and
@@ -51,7 +51,7 @@ func NewLatch(s *Session, name string, o *LatchOptions) *Latch {
 		options = *o
 	}
 	options.Defaults()
-	path, err := lockPath(options.Prefix, name)
+	path, err := pathOf(options.Prefix, name)
 	return &Latch{session: s, path: path, err: errors.Join(options.Validate(), err)}
 }
 
@@ -81,7 +81,7 @@ func (l *Latch) Set(ctx context.Context, count int) error {
 // operation may or may not be counted; say it again.
 func (l *Latch) CountDown(ctx context.Context, operationID string) error {
 	return l.perform(ctx, "count down", func(ctx context.Context) error {
-		key, err := lockPath(l.path+"/d", operationID)
+		key, err := pathOf(l.path+"/d", operationID)
 		if err != nil {
 			return fmt.Errorf("operation id: %w", err)
 		}

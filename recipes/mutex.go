@@ -39,8 +39,7 @@ func (o *MutexOptions) Validate() error {
 	if o.EtcdLayout && (o.Prefix != "" || o.Attempt != "") {
 		return errors.New("recipes: a lock in etcd's layout has no prefix and no attempts")
 	}
-	_, err := newPlacement(o.Prefix, "any", o.Reason, o.Attempt)
-	return err
+	return validPlacement(o.Prefix, o.Reason, o.Attempt)
 }
 
 // Mutex names a fenced, first-come-first-served lock. It holds no state: what Lock returns is the acquisition, and two

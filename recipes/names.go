@@ -31,16 +31,21 @@ type placement struct {
 }
 
 func newPlacement(prefix, name, reason, attempt string) (placement, error) {
+	path, err := pathOf(prefix, name)
+	return placement{path: path, reason: reason, attempt: attempt}, err
+}
+
+// validPlacement names the first option that is out of range.
+func validPlacement(prefix, reason, attempt string) error {
 	switch {
 	case strings.HasSuffix(prefix, "/") || len(prefix) > MaxPrefixBytes:
-		return placement{}, fmt.Errorf("recipes: prefix %q ends in a slash or has more than %d bytes", prefix, MaxPrefixBytes)
+		return fmt.Errorf("recipes: prefix %q ends in a slash or has more than %d bytes", prefix, MaxPrefixBytes)
 	case len(reason) > MaxReasonBytes:
-		return placement{}, fmt.Errorf("recipes: reason has %d bytes, at most %d", len(reason), MaxReasonBytes)
+		return fmt.Errorf("recipes: reason has %d bytes, at most %d", len(reason), MaxReasonBytes)
 	case attempt != "" && !isAttemptID(attempt):
-		return placement{}, fmt.Errorf("recipes: attempt %q is not 32 lower-case hexadecimal digits", attempt)
+		return fmt.Errorf("recipes: attempt %q is not %d lower-case hexadecimal digits", attempt, 2*attemptBytes)
 	}
-	path, err := lockPath(prefix, name)
-	return placement{path: path, reason: reason, attempt: attempt}, err
+	return nil
 }
 
 // newAttempt is the name of an attempt that begins now.
@@ -56,9 +61,9 @@ func isAttemptID(s string) bool {
 	return err == nil && len(s) == 2*attemptBytes && strings.ToLower(s) == s
 }
 
-// lockPath is where the keys of a name live. An escaped name has no slash, so the ranges below the paths of two names of
+// pathOf is where the keys of a name live. An escaped name has no slash, so the ranges below the paths of two names of
 // one prefix never meet.
-func lockPath(prefix, name string) (string, error) {
+func pathOf(prefix, name string) (string, error) {
 	if name == "" {
 		return "", fmt.Errorf("%w: empty", ErrInvalidName)
 	}

@@ -26,6 +26,16 @@ type QueueOptions struct {
 	Reason string
 }
 
+// Defaults fills the zero fields.
+func (o *QueueOptions) Defaults() {
+	if o.Prefix == "" {
+		o.Prefix = DefaultQueuePrefix
+	}
+}
+
+// Validate names the first field that is out of range.
+func (o *QueueOptions) Validate() error { return validPlacement(o.Prefix, o.Reason, "") }
+
 // Queue names a queue of items, first in, first out. An item is claimed by one consumer at a time, and goes when that
 // acknowledges it; if the consumer dies or gives it back, it is delivered again, before all younger ones. So each item is
 // worked on at least once, and a token tells a consumer that was overtaken. A Queue holds no state and is safe for
@@ -39,15 +49,13 @@ type Queue struct {
 // NewQueue names the queue; nil options mean defaults. A name is 1 to MaxNameBytes of any bytes. An invalid name or option
 // is the error of the first use.
 func NewQueue(s *Session, name string, o *QueueOptions) *Queue {
-	options := QueueOptions{Prefix: DefaultQueuePrefix}
+	var options QueueOptions
 	if o != nil {
 		options = *o
-		if options.Prefix == "" {
-			options.Prefix = DefaultQueuePrefix
-		}
 	}
+	options.Defaults()
 	p, err := newPlacement(options.Prefix, name, options.Reason, "")
-	return &Queue{placement: p, session: s, err: err}
+	return &Queue{placement: p, session: s, err: errors.Join(options.Validate(), err)}
 }
 
 // The keys of a queue. Items are numbered as they come, so that the order of their keys is theirs; the number of the

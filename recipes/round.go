@@ -66,7 +66,7 @@ func (r *Round) enter(ctx context.Context) error {
 		[]clientv3.Op{
 			round, clientv3.OpGet(r.dir+memberDir, clientv3.WithPrefix(), clientv3.WithCountOnly()),
 			clientv3.OpPut(r.barrier.roundKey(), fmt.Sprint(b.parties)),
-			clientv3.OpPut(r.member, b.session.holder(b.reason), clientv3.WithLease(b.session.lease)),
+			clientv3.OpPut(r.member, b.session.holder(b.reason).String(), clientv3.WithLease(b.session.lease)),
 		},
 		[]clientv3.Op{clientv3.OpGet(r.member)})
 	if err != nil {

@@ -36,6 +36,21 @@ type SemaphoreOptions struct {
 	Limit int64
 }
 
+// Defaults fills the zero fields.
+func (o *SemaphoreOptions) Defaults() {
+	if o.Prefix == "" {
+		o.Prefix = DefaultSemaphorePrefix
+	}
+}
+
+// Validate names the first field that is out of range.
+func (o *SemaphoreOptions) Validate() error {
+	if o.Limit < 0 || o.Limit > MaxLimit {
+		return fmt.Errorf("recipes: semaphore limit %d is not within 1 to %d", o.Limit, MaxLimit)
+	}
+	return validPlacement(o.Prefix, o.Reason, o.Attempt)
+}
+
 // Semaphore names a fenced, weighted, first-come-first-served semaphore. Its limit stands in the store and can be changed
 // at any time. What is used is the sum of the holders that are there, so nothing leaks when one crashes. It holds no state
 // and is safe for concurrent use.
@@ -52,18 +67,13 @@ type Semaphore struct {
 // NewSemaphore names the semaphore; nil options mean defaults. A name is 1 to MaxNameBytes of any bytes. An invalid name or
 // option is the error of the first use.
 func NewSemaphore(s *Session, name string, o *SemaphoreOptions) *Semaphore {
-	options := SemaphoreOptions{Prefix: DefaultSemaphorePrefix}
+	var options SemaphoreOptions
 	if o != nil {
 		options = *o
-		if options.Prefix == "" {
-			options.Prefix = DefaultSemaphorePrefix
-		}
 	}
+	options.Defaults()
 	p, err := newPlacement(options.Prefix, name, options.Reason, options.Attempt)
-	if options.Limit < 0 || options.Limit > MaxLimit {
-		err = errors.Join(err, fmt.Errorf("recipes: semaphore limit %d is not within 1 to %d", options.Limit, MaxLimit))
-	}
-	return &Semaphore{placement: p, session: s, limit: options.Limit, err: err}
+	return &Semaphore{placement: p, session: s, limit: options.Limit, err: errors.Join(options.Validate(), err)}
 }
 
 // Acquire waits for weight, 1 to the limit, until ctx ends. It takes one commit when nobody waits and enough is free, and
