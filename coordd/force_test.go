@@ -11,6 +11,7 @@ import (
 
 	"github.com/coordd/coordd/coordd/disk"
 	"github.com/coordd/coordd/coordd/wal"
+	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/proto/coordpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -69,6 +70,9 @@ func TestForcedMemberKeepsItsLog(t *testing.T) {
 		t.Fatal("the forced member does not lead")
 	}
 	store := server.storage.store
+	if epoch, err := store.Range(context.Background(), &pb.RangeRequest{Key: []byte(kvcore.EpochKey)}); err != nil || epoch.Count != 1 || store.EpochDue() {
+		t.Errorf("epoch %v, %v, due %t: want it raised", epoch, err, store.EpochDue())
+	}
 	members := store.Members()
 	if len(members) != 1 || members[0].Id != server.storage.memberID {
 		t.Errorf("members %v, want this one alone", members)

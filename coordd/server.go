@@ -16,6 +16,7 @@ import (
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/coordd/rpc"
 	"github.com/coordd/coordd/coordd/token"
+	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
 	"google.golang.org/grpc"
 )
@@ -193,7 +194,8 @@ func (s *Server) hasRun(id uint64) bool {
 const publishRetryInterval = 100 * time.Millisecond
 
 // publish makes the member known to its cluster. It is ready once that went
-// through: then it has a leader and has caught up with it.
+// through: then it has a leader and has caught up with it, and the epoch is raised
+// if it was due.
 func (s *Server) publish() {
 	for {
 		err := s.publishOnce()
@@ -216,6 +218,12 @@ func (s *Server) publish() {
 // publishOnce records in the store where clients reach this member. Where that
 // stands already, a read index is the proof that the cluster is there.
 func (s *Server) publishOnce() error {
+	if s.storage.store.EpochDue() {
+		if err := rpc.RaiseEpoch(s.ctx, s.node, s.storage.store, time.Now); err != nil {
+			return err
+		}
+		s.log.Info("the epoch of fencing tokens was raised, since revisions may have gone back", "key", kvcore.EpochKey)
+	}
 	want := &coordpb.MemberPublishRequest{Id: s.storage.memberID, Name: s.cfg.Name, ClientUrls: s.advertised()}
 	if s.published(want) {
 		return s.node.ReadIndex(s.ctx)

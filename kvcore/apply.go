@@ -106,6 +106,8 @@ func (w *writing) apply(req proto.Message) (proto.Message, error) {
 		return w.expire(r), nil
 	case *coordpb.LeaseCheckpointRequest:
 		return w.checkpoint(r), nil
+	case *coordpb.EpochRaiseRequest:
+		return w.raiseEpoch(r), nil
 	case *coordpb.MemberPublishRequest:
 		return w.publishMember(r), nil
 	case *pb.MemberUpdateRequest:

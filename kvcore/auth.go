@@ -47,7 +47,7 @@ func (w *writing) admit(req proto.Message) (proto.Message, error) {
 // isOwn tells the requests that members make without a user's asking.
 func isOwn(req proto.Message) bool {
 	switch req.(type) {
-	case *coordpb.LeaseExpireRequest, *coordpb.LeaseCheckpointRequest, *coordpb.TokenAssignRequest,
+	case *coordpb.LeaseExpireRequest, *coordpb.LeaseCheckpointRequest, *coordpb.TokenAssignRequest, *coordpb.EpochRaiseRequest,
 		*coordpb.MemberPublishRequest, *coordpb.MemberAddRequest,
 		*pb.MemberRemoveRequest, *pb.MemberUpdateRequest, *pb.MemberPromoteRequest,
 		*pb.CompactionRequest, *pb.AlarmRequest:

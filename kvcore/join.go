@@ -35,7 +35,8 @@ func (s *Store) Join(members []*coordpb.Member) error {
 // Force makes self the only member, a voter, and all others removed ones, as
 // one durable write that leaves Applied where it is. Changes of the
 // configuration up to index last, the end of the log, which other members have
-// proposed, are refused when they are applied.
+// proposed, are refused when they are applied. The epoch is due then: what was
+// acknowledged may be missing, and so revisions may have gone back.
 func (s *Store) Force(self *coordpb.Member, last uint64) error {
 	s.mu.Lock()
 	for _, m := range s.Members() {
@@ -47,6 +48,8 @@ func (s *Store) Force(self *coordpb.Member, last uint64) error {
 	s.setConfState(&raftpb.ConfState{Voters: []uint64{self.Id}, AutoLeave: new(false)})
 	s.forced.Store(last)
 	s.queue(change{backend.Meta, forcedKey, binary.BigEndian.AppendUint64(nil, last)})
+	s.epochDue.Store(last)
+	s.queue(epochDueChange(last))
 	s.mu.Unlock()
 	_, err := s.Flush()
 	return err

@@ -35,6 +35,7 @@ type loaded struct {
 	attached  map[string]lease.ID
 	members   *membership
 	forced    uint64 // see Store.Force
+	epochDue  uint64 // see epochDueKey
 	confState *raftpb.ConfState
 	auth      *auth.Table
 	alarms    []*pb.AlarmMember
@@ -49,7 +50,7 @@ func load(b backend.Backend) (*loaded, error) {
 	st := &loaded{tree: index.New(), attached: map[string]lease.ID{}}
 	st.applied.index, st.applied.term = r.Applied()
 	for _, step := range []func(backend.Reader) error{
-		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState, st.loadForced, st.loadAuth, st.loadAlarms,
+		st.loadCompaction, st.loadKeys, st.loadLeases, st.loadMembers, st.loadConfState, st.loadForced, st.loadEpochDue, st.loadAuth, st.loadAlarms,
 	} {
 		if err := step(r); err != nil {
 			return nil, fmt.Errorf("kvcore: load: %w", err)

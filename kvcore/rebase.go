@@ -34,8 +34,9 @@ type Origin struct {
 
 // Rebase makes the store of one cluster, whoever wrote it, the first state of
 // another: keys with their history, leases, users, roles and alarms stay; log
-// position, configuration and members are those of o. All is one batch. It reads
-// every record first, one at a time, and fails where one cannot be read.
+// position, configuration and members are those of o, and the epoch is due. All
+// is one batch. It reads every record first, one at a time, and fails where one
+// cannot be read.
 func Rebase(b backend.Backend, o Origin) error {
 	r := b.Reader()
 	if r == nil {
@@ -62,6 +63,7 @@ func Rebase(b backend.Backend, o Origin) error {
 	}
 	batch.Delete(backend.Cluster, downgradeKey)
 	batch.Delete(backend.Meta, forcedKey) // it names a place of the old log
+	put(batch, epochDueChange(o.Index))
 	if o.BumpRevision > 0 {
 		if err := bump(batch, newest, o.BumpRevision); err != nil {
 			return err

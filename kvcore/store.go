@@ -52,6 +52,7 @@ type Store struct {
 	members   atomic.Pointer[membership]
 	confState atomic.Pointer[raftpb.ConfState]
 	forced    atomic.Uint64 // see Force
+	epochDue  atomic.Uint64 // see epochDueKey; 0: not due
 	alarms    atomic.Pointer[[]*pb.AlarmMember]
 	watchers  registry
 	unflushed atomic.Int64 // bytes
@@ -163,6 +164,7 @@ func (s *Store) adopt(st *loaded, g *generation) {
 	s.leases.Reset(st.leases, st.attached)
 	s.setMembership(st.members)
 	s.forced.Store(st.forced)
+	s.epochDue.Store(st.epochDue)
 	s.tokens.Clear() // which of them ended on the way is not known
 	s.confState.Store(st.confState)
 	s.setAlarms(st.alarms)

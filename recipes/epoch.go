@@ -4,32 +4,65 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// EpochKey holds the cluster's epoch as a decimal number: how often its revisions went back, as they do when a backup is
-// restored. Without the key the epoch is 0.
+// EpochKey is the key of the store's epoch, in decimal; without the key it is 0. The epoch is part of every token. It must
+// rise whenever the store's revisions may have gone back, as after a restore of a backup, because tokens of two epochs are
+// not compared by revision. A restored or forced coordd cluster raises it before it lets a client write; for other stores
+// BumpEpoch does, before any client comes back.
 const EpochKey = "/coordd/epoch"
 
-// ReadEpoch returns the cluster's epoch and the revision at which it was last changed, both 0 while there is no EpochKey.
-func ReadEpoch(ctx context.Context, kv clientv3.KV) (number uint64, revision int64, err error) {
+// ReadEpoch reads the epoch, linearizably, and the mod revision of its key, 0 where there is none: a transaction that
+// compares that one commits only while the epoch is the one that was read. A value that is no epoch is an error.
+func ReadEpoch(ctx context.Context, kv clientv3.KV) (epoch uint64, modRevision int64, err error) {
 	resp, err := kv.Get(ctx, EpochKey)
 	if err != nil {
-		return 0, 0, fmt.Errorf("recipes: read epoch: %w", err)
+		return 0, 0, fmt.Errorf("recipes: read the epoch: %w", err)
 	}
 	if len(resp.Kvs) == 0 {
 		return 0, 0, nil
 	}
-	if number, err = strconv.ParseUint(string(resp.Kvs[0].Value), 10, 64); err != nil {
-		return 0, 0, fmt.Errorf("recipes: epoch in %s: %w", EpochKey, err)
+	found := resp.Kvs[0]
+	epoch, err = strconv.ParseUint(string(found.Value), 10, 64)
+	if err != nil {
+		return 0, 0, fmt.Errorf("recipes: the value of %s is %.40q, not an epoch, which is a decimal number of 64 bits", EpochKey, found.Value)
 	}
-	return number, resp.Kvs[0].ModRevision, nil
+	return epoch, found.ModRevision, nil
 }
 
-// epoch is what a session knows of the cluster's epoch.
+// BumpEpoch raises the epoch and returns it: the Unix time in microseconds, or one more than before where that is not more.
+// So two clusters that are restored from one backup have different epochs. After an error it may have been raised all the
+// same, which does no harm. Sessions that began before keep the old epoch in their tokens.
+func BumpEpoch(ctx context.Context, kv clientv3.KV) (uint64, error) {
+	for {
+		old, modRevision, err := ReadEpoch(ctx, kv)
+		if err != nil {
+			return 0, err
+		}
+		if old == math.MaxUint64 {
+			return 0, fmt.Errorf("recipes: epoch %d is the last there is: put a lower one that was never in use into %s", old, EpochKey)
+		}
+		epoch := max(old+1, uint64(max(time.Now().UnixMicro(), 0)))
+		resp, err := kv.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(EpochKey), "=", modRevision)).
+			Then(clientv3.OpPut(EpochKey, strconv.FormatUint(epoch, 10))).
+			Commit()
+		if err != nil {
+			return 0, fmt.Errorf("recipes: raise the epoch: %w", err)
+		}
+		if resp.Succeeded {
+			return epoch, nil
+		}
+	}
+}
+
+// epoch is what a session knows of the store's epoch.
 type epoch struct {
 	number   uint64
 	revision int64 // mod revision of EpochKey, 0 while there is no such key

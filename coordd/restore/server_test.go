@@ -13,6 +13,7 @@ import (
 	"github.com/coordd/coordd/coordd"
 	"github.com/coordd/coordd/coordd/datadir"
 	"github.com/coordd/coordd/coordd/restore"
+	"github.com/coordd/coordd/recipes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -56,7 +57,7 @@ func freeURL(t *testing.T) string {
 }
 
 // start runs members until the test ends and returns a client of each.
-func start(t *testing.T, settings []coordd.Config) []*clientv3.Client {
+func start(t *testing.T, settings []coordd.Config) (clients []*clientv3.Client) {
 	t.Helper()
 	var servers []*coordd.Server
 	for _, cfg := range settings {
@@ -67,23 +68,28 @@ func start(t *testing.T, settings []coordd.Config) []*clientv3.Client {
 		t.Cleanup(s.Stop)
 		servers = append(servers, s)
 	}
-	var clients []*clientv3.Client
 	for _, s := range servers {
-		select {
-		case <-s.Ready():
-		case <-s.Failed():
-			t.Fatal(s.Err())
-		case <-time.After(time.Minute):
-			t.Fatal("not ready within a minute")
-		}
-		c, err := clientv3.New(clientv3.Config{Endpoints: s.ClientURLs(), Logger: zap.NewNop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		clients = append(clients, c)
+		clients = append(clients, clientOf(t, s))
 	}
 	return clients
+}
+
+// clientOf returns a client of a member once that is ready.
+func clientOf(t *testing.T, s *coordd.Server) *clientv3.Client {
+	t.Helper()
+	select {
+	case <-s.Ready():
+	case <-s.Failed():
+		t.Fatal(s.Err())
+	case <-time.After(time.Minute):
+		t.Fatal("not ready within a minute")
+	}
+	c, err := clientv3.New(clientv3.Config{Endpoints: s.ClientURLs(), Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // TestEachBackupStarts: also the one whose users must log in and whose alarm stands.
@@ -97,7 +103,18 @@ func TestEachBackupStarts(t *testing.T) {
 	}
 }
 
-// TestThreeMembersFormCluster: restored from one backup, they agree and go on.
+// epochOf reads the epoch that a member sees.
+func epochOf(t *testing.T, c *clientv3.Client) uint64 {
+	t.Helper()
+	epoch, _, err := recipes.ReadEpoch(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return epoch
+}
+
+// TestThreeMembersFormCluster: restored from one backup, they agree and go on. One
+// revision is the new epoch's.
 func TestThreeMembersFormCluster(t *testing.T) {
 	settings, restores := plan(t, unpack(t, "etcd-3.6.16"), 3)
 	for _, cfg := range restores {
@@ -123,8 +140,13 @@ func TestThreeMembersFormCluster(t *testing.T) {
 		}
 		hashes[fmt.Sprintf("%d at revision %d", hash.Hash, hash.HashRevision)]++
 	}
-	if len(hashes) != 1 || !strings.HasSuffix(fmt.Sprint(hashes), fmt.Sprintf("%d:3]", newest+1)) {
+	if len(hashes) != 1 || !strings.HasSuffix(fmt.Sprint(hashes), fmt.Sprintf("%d:3]", newest+2)) {
 		t.Errorf("hashes %v", hashes)
+	}
+	for _, c := range clients {
+		if epoch := epochOf(t, c); epoch == 0 || epoch != epochOf(t, clients[0]) {
+			t.Errorf("epochs %d and %d", epoch, epochOf(t, clients[0]))
+		}
 	}
 	leases, err := clients[1].Leases(t.Context())
 	if err != nil || len(leases.Leases) != 4 {

@@ -44,6 +44,9 @@ func (s *clusterServer) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (
 	if err := s.permitSurely(ctx, r); err != nil {
 		return nil, err
 	}
+	if err := RaiseEpoch(ctx, s.Node, s.Store, s.Now); err != nil {
+		return nil, err // the new member would not know that it is due
+	}
 	response, err := s.Node.ProposeConfChange(ctx, &coordpb.MemberAddRequest{
 		Member: &coordpb.Member{
 			Id:        member.ID(urls, strconv.FormatInt(s.Now().Unix(), 10)),

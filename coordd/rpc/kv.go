@@ -64,6 +64,9 @@ func propose[R proto.Message](ctx context.Context, s *Server, r proto.Message) (
 	if err := s.Quota.Check(ctx, r); err != nil {
 		return response, err
 	}
+	if err := RaiseEpoch(ctx, s.Node, s.Store, s.Now); err != nil {
+		return response, err
+	}
 	m, err := s.Node.Propose(ctx, command)
 	if err != nil {
 		return response, err

@@ -147,6 +147,8 @@ func kindOf(req proto.Message) Kind {
 		return Kind_KIND_ALARM
 	case *UserRequest:
 		return Kind_KIND_USER_REQUEST
+	case *EpochRaiseRequest:
+		return Kind_KIND_EPOCH_RAISE
 	case *MemberPublishRequest:
 		return Kind_KIND_MEMBER_PUBLISH
 	case *etcdserverpb.MemberUpdateRequest:
@@ -208,6 +210,8 @@ func newRequest(kind Kind) proto.Message {
 		return new(etcdserverpb.AlarmRequest)
 	case Kind_KIND_USER_REQUEST:
 		return new(UserRequest)
+	case Kind_KIND_EPOCH_RAISE:
+		return new(EpochRaiseRequest)
 	case Kind_KIND_MEMBER_PUBLISH:
 		return new(MemberPublishRequest)
 	case Kind_KIND_MEMBER_UPDATE:

@@ -36,6 +36,7 @@ const (
 	Kind_KIND_LEASE_CHECKPOINT Kind = 8  // LeaseCheckpointRequest
 	Kind_KIND_ALARM            Kind = 9  // etcdserverpb.AlarmRequest
 	Kind_KIND_USER_REQUEST     Kind = 10 // UserRequest
+	Kind_KIND_EPOCH_RAISE      Kind = 11 // EpochRaiseRequest
 	Kind_KIND_MEMBER_PUBLISH   Kind = 16 // MemberPublishRequest
 	Kind_KIND_MEMBER_UPDATE    Kind = 17 // etcdserverpb.MemberUpdateRequest
 	// These three are the only command of an entry that changes the raft
@@ -72,6 +73,7 @@ var (
 		8:  "KIND_LEASE_CHECKPOINT",
 		9:  "KIND_ALARM",
 		10: "KIND_USER_REQUEST",
+		11: "KIND_EPOCH_RAISE",
 		16: "KIND_MEMBER_PUBLISH",
 		17: "KIND_MEMBER_UPDATE",
 		18: "KIND_MEMBER_ADD",
@@ -102,6 +104,7 @@ var (
 		"KIND_LEASE_CHECKPOINT":            8,
 		"KIND_ALARM":                       9,
 		"KIND_USER_REQUEST":                10,
+		"KIND_EPOCH_RAISE":                 11,
 		"KIND_MEMBER_PUBLISH":              16,
 		"KIND_MEMBER_UPDATE":               17,
 		"KIND_MEMBER_ADD":                  18,
@@ -511,6 +514,99 @@ func (*LeaseCheckpointResponse) Descriptor() ([]byte, []int) {
 	return file_coordpb_command_proto_rawDescGZIP(), []int{6}
 }
 
+// EpochRaiseRequest puts a new epoch of fencing tokens into the store, as the
+// first thing that a restored or forced cluster does. It does nothing where the
+// key's mod revision, 0 for none, is not the one that its proposer saw: so of
+// several members' requests one counts, in a replay of the log too.
+type EpochRaiseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ModRevision   int64                  `protobuf:"varint,1,opt,name=mod_revision,json=modRevision,proto3" json:"mod_revision,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EpochRaiseRequest) Reset() {
+	*x = EpochRaiseRequest{}
+	mi := &file_coordpb_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EpochRaiseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EpochRaiseRequest) ProtoMessage() {}
+
+func (x *EpochRaiseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EpochRaiseRequest.ProtoReflect.Descriptor instead.
+func (*EpochRaiseRequest) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *EpochRaiseRequest) GetModRevision() int64 {
+	if x != nil {
+		return x.ModRevision
+	}
+	return 0
+}
+
+func (x *EpochRaiseRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// EpochRaiseResponse answers EpochRaiseRequest.
+type EpochRaiseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EpochRaiseResponse) Reset() {
+	*x = EpochRaiseResponse{}
+	mi := &file_coordpb_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EpochRaiseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EpochRaiseResponse) ProtoMessage() {}
+
+func (x *EpochRaiseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordpb_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EpochRaiseResponse.ProtoReflect.Descriptor instead.
+func (*EpochRaiseResponse) Descriptor() ([]byte, []int) {
+	return file_coordpb_command_proto_rawDescGZIP(), []int{8}
+}
+
 // UserRequest is a request on behalf of a user, where authentication is on.
 // Whether the user may do that is decided when it is applied, by the users and
 // roles as they are then.
@@ -527,7 +623,7 @@ type UserRequest struct {
 
 func (x *UserRequest) Reset() {
 	*x = UserRequest{}
-	mi := &file_coordpb_command_proto_msgTypes[7]
+	mi := &file_coordpb_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +635,7 @@ func (x *UserRequest) String() string {
 func (*UserRequest) ProtoMessage() {}
 
 func (x *UserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[7]
+	mi := &file_coordpb_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +648,7 @@ func (x *UserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserRequest.ProtoReflect.Descriptor instead.
 func (*UserRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{7}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UserRequest) GetUser() string {
@@ -592,7 +688,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_coordpb_command_proto_msgTypes[8]
+	mi := &file_coordpb_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +700,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[8]
+	mi := &file_coordpb_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +713,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{8}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Member) GetId() uint64 {
@@ -668,7 +764,7 @@ type MemberPublishRequest struct {
 
 func (x *MemberPublishRequest) Reset() {
 	*x = MemberPublishRequest{}
-	mi := &file_coordpb_command_proto_msgTypes[9]
+	mi := &file_coordpb_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +776,7 @@ func (x *MemberPublishRequest) String() string {
 func (*MemberPublishRequest) ProtoMessage() {}
 
 func (x *MemberPublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[9]
+	mi := &file_coordpb_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +789,7 @@ func (x *MemberPublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberPublishRequest.ProtoReflect.Descriptor instead.
 func (*MemberPublishRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{9}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MemberPublishRequest) GetId() uint64 {
@@ -726,7 +822,7 @@ type MemberPublishResponse struct {
 
 func (x *MemberPublishResponse) Reset() {
 	*x = MemberPublishResponse{}
-	mi := &file_coordpb_command_proto_msgTypes[10]
+	mi := &file_coordpb_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +834,7 @@ func (x *MemberPublishResponse) String() string {
 func (*MemberPublishResponse) ProtoMessage() {}
 
 func (x *MemberPublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[10]
+	mi := &file_coordpb_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +847,7 @@ func (x *MemberPublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberPublishResponse.ProtoReflect.Descriptor instead.
 func (*MemberPublishResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{10}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{12}
 }
 
 // MemberAddRequest adds a member, whose id its proposer has chosen.
@@ -767,7 +863,7 @@ type MemberAddRequest struct {
 
 func (x *MemberAddRequest) Reset() {
 	*x = MemberAddRequest{}
-	mi := &file_coordpb_command_proto_msgTypes[11]
+	mi := &file_coordpb_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +875,7 @@ func (x *MemberAddRequest) String() string {
 func (*MemberAddRequest) ProtoMessage() {}
 
 func (x *MemberAddRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[11]
+	mi := &file_coordpb_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +888,7 @@ func (x *MemberAddRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddRequest.ProtoReflect.Descriptor instead.
 func (*MemberAddRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{11}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MemberAddRequest) GetMember() *Member {
@@ -823,7 +919,7 @@ type TokenAssignRequest struct {
 
 func (x *TokenAssignRequest) Reset() {
 	*x = TokenAssignRequest{}
-	mi := &file_coordpb_command_proto_msgTypes[12]
+	mi := &file_coordpb_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +931,7 @@ func (x *TokenAssignRequest) String() string {
 func (*TokenAssignRequest) ProtoMessage() {}
 
 func (x *TokenAssignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[12]
+	mi := &file_coordpb_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +944,7 @@ func (x *TokenAssignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenAssignRequest.ProtoReflect.Descriptor instead.
 func (*TokenAssignRequest) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{12}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TokenAssignRequest) GetUser() string {
@@ -881,7 +977,7 @@ type TokenAssignResponse struct {
 
 func (x *TokenAssignResponse) Reset() {
 	*x = TokenAssignResponse{}
-	mi := &file_coordpb_command_proto_msgTypes[13]
+	mi := &file_coordpb_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +989,7 @@ func (x *TokenAssignResponse) String() string {
 func (*TokenAssignResponse) ProtoMessage() {}
 
 func (x *TokenAssignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coordpb_command_proto_msgTypes[13]
+	mi := &file_coordpb_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1002,7 @@ func (x *TokenAssignResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenAssignResponse.ProtoReflect.Descriptor instead.
 func (*TokenAssignResponse) Descriptor() ([]byte, []int) {
-	return file_coordpb_command_proto_rawDescGZIP(), []int{13}
+	return file_coordpb_command_proto_rawDescGZIP(), []int{15}
 }
 
 var File_coordpb_command_proto protoreflect.FileDescriptor
@@ -932,7 +1028,11 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\x0fLeaseCheckpoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x122\n" +
 	"\x15remaining_ttl_seconds\x18\x02 \x01(\x03R\x13remainingTtlSeconds\"\x19\n" +
-	"\x17LeaseCheckpointResponse\"r\n" +
+	"\x17LeaseCheckpointResponse\"L\n" +
+	"\x11EpochRaiseRequest\x12!\n" +
+	"\fmod_revision\x18\x01 \x01(\x03R\vmodRevision\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x14\n" +
+	"\x12EpochRaiseResponse\"r\n" +
 	"\vUserRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12#\n" +
 	"\rauth_revision\x18\x02 \x01(\x04R\fauthRevision\x12*\n" +
@@ -958,7 +1058,7 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12!\n" +
 	"\ftoken_sha256\x18\x02 \x01(\fR\vtokenSha256\x12#\n" +
 	"\rauth_revision\x18\x03 \x01(\x04R\fauthRevision\"\x15\n" +
-	"\x13TokenAssignResponse*\xbe\x05\n" +
+	"\x13TokenAssignResponse*\xd4\x05\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_PUT\x10\x01\x12\x15\n" +
@@ -972,7 +1072,8 @@ const file_coordpb_command_proto_rawDesc = "" +
 	"\n" +
 	"KIND_ALARM\x10\t\x12\x15\n" +
 	"\x11KIND_USER_REQUEST\x10\n" +
-	"\x12\x17\n" +
+	"\x12\x14\n" +
+	"\x10KIND_EPOCH_RAISE\x10\v\x12\x17\n" +
 	"\x13KIND_MEMBER_PUBLISH\x10\x10\x12\x16\n" +
 	"\x12KIND_MEMBER_UPDATE\x10\x11\x12\x13\n" +
 	"\x0fKIND_MEMBER_ADD\x10\x12\x12\x16\n" +
@@ -1004,7 +1105,7 @@ func file_coordpb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_coordpb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_coordpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_coordpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_coordpb_command_proto_goTypes = []any{
 	(Kind)(0),                       // 0: coordpb.Kind
 	(*Batch)(nil),                   // 1: coordpb.Batch
@@ -1014,25 +1115,27 @@ var file_coordpb_command_proto_goTypes = []any{
 	(*LeaseCheckpointRequest)(nil),  // 5: coordpb.LeaseCheckpointRequest
 	(*LeaseCheckpoint)(nil),         // 6: coordpb.LeaseCheckpoint
 	(*LeaseCheckpointResponse)(nil), // 7: coordpb.LeaseCheckpointResponse
-	(*UserRequest)(nil),             // 8: coordpb.UserRequest
-	(*Member)(nil),                  // 9: coordpb.Member
-	(*MemberPublishRequest)(nil),    // 10: coordpb.MemberPublishRequest
-	(*MemberPublishResponse)(nil),   // 11: coordpb.MemberPublishResponse
-	(*MemberAddRequest)(nil),        // 12: coordpb.MemberAddRequest
-	(*TokenAssignRequest)(nil),      // 13: coordpb.TokenAssignRequest
-	(*TokenAssignResponse)(nil),     // 14: coordpb.TokenAssignResponse
+	(*EpochRaiseRequest)(nil),       // 8: coordpb.EpochRaiseRequest
+	(*EpochRaiseResponse)(nil),      // 9: coordpb.EpochRaiseResponse
+	(*UserRequest)(nil),             // 10: coordpb.UserRequest
+	(*Member)(nil),                  // 11: coordpb.Member
+	(*MemberPublishRequest)(nil),    // 12: coordpb.MemberPublishRequest
+	(*MemberPublishResponse)(nil),   // 13: coordpb.MemberPublishResponse
+	(*MemberAddRequest)(nil),        // 14: coordpb.MemberAddRequest
+	(*TokenAssignRequest)(nil),      // 15: coordpb.TokenAssignRequest
+	(*TokenAssignResponse)(nil),     // 16: coordpb.TokenAssignResponse
 }
 var file_coordpb_command_proto_depIdxs = []int32{
-	2, // 0: coordpb.Batch.commands:type_name -> coordpb.Command
-	0, // 1: coordpb.Command.kind:type_name -> coordpb.Kind
-	6, // 2: coordpb.LeaseCheckpointRequest.checkpoints:type_name -> coordpb.LeaseCheckpoint
-	2, // 3: coordpb.UserRequest.command:type_name -> coordpb.Command
-	9, // 4: coordpb.MemberAddRequest.member:type_name -> coordpb.Member
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2,  // 0: coordpb.Batch.commands:type_name -> coordpb.Command
+	0,  // 1: coordpb.Command.kind:type_name -> coordpb.Kind
+	6,  // 2: coordpb.LeaseCheckpointRequest.checkpoints:type_name -> coordpb.LeaseCheckpoint
+	2,  // 3: coordpb.UserRequest.command:type_name -> coordpb.Command
+	11, // 4: coordpb.MemberAddRequest.member:type_name -> coordpb.Member
+	5,  // [5:5] is the sub-list for method output_type
+	5,  // [5:5] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_coordpb_command_proto_init() }
@@ -1046,7 +1149,7 @@ func file_coordpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordpb_command_proto_rawDesc), len(file_coordpb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
