@@ -25,7 +25,8 @@ for each, with the same file, --initial-cluster and --initial-cluster-token. Giv
 had, so that members of the old and the new one do not take each other for their own.
 
 Clients that go on with the restored cluster may have seen revisions later than the backup's. --bump-revision, with
-more than can have been missed, and --mark-compacted keep revisions from going back and end their watches.`,
+more than can have been missed, and --mark-compacted keep revisions from going back and end their watches. The new
+cluster raises the epoch of fencing tokens before it takes any write: see coordctl epoch.`,
 		Example: `  coordctl snapshot restore backup.db --data-dir /var/lib/coordd
   coordctl snapshot restore backup.db --data-dir /var/lib/coordd --name a --initial-cluster-token restored \
     --initial-advertise-peer-urls http://10.0.0.1:2380 \
