@@ -1,16 +1,19 @@
 package main
 
 import (
-	"context"
-	"errors"
-
 	"github.com/spf13/cobra"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordd/coordd/recipes"
 )
 
 // electTTL is for how many seconds a leader that has crashed stays the leader.
 const electTTL = 60
+
+// etcdElection is where etcdctl's elections stand.
+var etcdElection = &recipes.ElectionOptions{EtcdLayout: true}
 
 func newElectCommand(s *session) *cobra.Command {
 	var listen bool
@@ -43,39 +46,41 @@ proposal; a listener those of each leader. Elections are those of etcdctl and of
 	return cmd
 }
 
-func (s *session) campaign(cmd *cobra.Command, p *printer, name, proposal string) (err error) {
-	h, err := s.holder(cmd, electTTL)
-	if err != nil {
-		return err
-	}
-	defer func() { err = h.release(err) }()
-	e := concurrency.NewElection(h.keys, name)
-	ctx, stop := untilInterrupted(cmd.Context())
-	defer stop()
-	if err := h.acquire(ctx, func(ctx context.Context) error { return e.Campaign(ctx, proposal) }); err != nil {
-		return err
-	}
-	if err := h.show(ctx, p, e.Key()); err != nil {
-		return err
-	}
-	return lost(h.await(ctx, e.Key(), e.Header().GetRevision()))
+func (s *session) campaign(cmd *cobra.Command, p *printer, name, proposal string) error {
+	return s.holding(cmd, electTTL, func(c *clientv3.Client, held *recipes.Session) error {
+		ctx, stop := untilInterrupted(cmd.Context())
+		defer stop()
+		leadership, err := recipes.NewElection(held, name, etcdElection).Campaign(ctx, proposal)
+		if err != nil {
+			return interruptedOr(ctx, err)
+		}
+		return s.showHeld(ctx, c, p, leadership.Key(), leadership.Context())
+	})
 }
 
-func (s *session) observe(cmd *cobra.Command, p *printer, name string) (err error) {
-	h, err := s.holder(cmd, electTTL) // the library observes with a session only
+// observe prints leaders, and nothing while nobody leads.
+func (s *session) observe(cmd *cobra.Command, p *printer, name string) error {
+	c, err := s.client(s.endpoints...)
 	if err != nil {
 		return err
 	}
-	defer func() { err = h.release(err) }()
+	defer c.Close()
 	ctx, stop := untilInterrupted(cmd.Context())
 	defer stop()
-	for resp := range concurrency.NewElection(h.keys, name).Observe(ctx) {
-		if err := p.print(rangeResult{(*pb.RangeResponse)(resp), false}); err != nil {
+	watching := recipes.AttachSession(ctx, c, clientv3.NoLease)
+	defer watching.Close()
+	for state, err := range recipes.NewElection(watching, name, etcdElection).Observe(ctx) {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case state.KV == nil:
+			continue
+		}
+		if err := p.print(rangeResult{&pb.RangeResponse{Header: state.Header, Kvs: []*mvccpb.KeyValue{state.KV}}, false}); err != nil {
 			return err
 		}
-	}
-	if ctx.Err() == nil {
-		return errors.New("elect: observer lost")
 	}
 	return nil
 }

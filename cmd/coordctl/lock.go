@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/client/v3/concurrency"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordd/coordd/recipes"
 )
 
 func newLockCommand(s *session) *cobra.Command {
@@ -43,120 +44,78 @@ ended it. Should the lock be lost, the command is killed before another can hold
 	return cmd
 }
 
-func (s *session) lock(cmd *cobra.Command, p *printer, name string, command []string, ttlSeconds int64) (err error) {
-	h, err := s.holder(cmd, ttlSeconds)
-	if err != nil {
-		return err
-	}
-	defer func() { err = h.release(err) }()
-	m := concurrency.NewMutex(h.keys, name)
-	ctx, stop := untilInterrupted(cmd.Context())
-	defer stop()
-	if err := h.acquire(ctx, m.Lock); err != nil {
-		return err
-	}
-	rev := m.Header().GetRevision()
-	if len(command) > 0 {
-		return h.run(cmd, command, m.Key(), rev)
-	}
-	if err := h.show(ctx, p, m.Key()); err != nil {
-		return err
-	}
-	return lost(h.await(ctx, m.Key(), rev))
+func (s *session) lock(cmd *cobra.Command, p *printer, name string, command []string, ttlSeconds int64) error {
+	return s.holding(cmd, ttlSeconds, func(c *clientv3.Client, held *recipes.Session) error {
+		ctx, stop := untilInterrupted(cmd.Context())
+		defer stop()
+		hold, err := recipes.NewMutex(held, name, &recipes.MutexOptions{EtcdLayout: true}).Lock(ctx)
+		if err != nil {
+			return interruptedOr(ctx, err)
+		}
+		if len(command) > 0 {
+			return runLocked(cmd, command, ttlSeconds, hold)
+		}
+		return s.showHeld(ctx, c, p, hold.Key(), hold.Context())
+	})
 }
 
-// holder makes a client and a holder. releasing it closes both.
-func (s *session) holder(cmd *cobra.Command, ttlSeconds int64) (*holder, error) {
+// holding runs f with a lease that is kept alive, which ends with f and with it all that is held.
+func (s *session) holding(cmd *cobra.Command, ttlSeconds int64, f func(*clientv3.Client, *recipes.Session) error) error {
 	c, err := s.client(s.endpoints...)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer c.Close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), s.commandTimeout)
 	defer cancel()
-	h, err := newHolder(ctx, c, ttlSeconds)
+	held, err := recipes.NewSession(ctx, c, &recipes.SessionOptions{TTLSeconds: ttlSeconds})
 	if err != nil {
-		c.Close()
-		return nil, err
+		return err
 	}
-	return h, nil
+	return cmp.Or(f(c, held), held.Close())
 }
 
-// release gives up all that is held. It returns err or else why it could not be given up before its time.
-func (h *holder) release(err error) error {
-	defer h.client.Close()
-	return cmp.Or(err, h.Close())
-}
-
-// acquire waits until wait returns, ctx ends or the lease does.
-func (h *holder) acquire(ctx context.Context, wait func(context.Context) error) error {
-	held, cancel := h.until(ctx)
-	defer cancel()
-	err := wait(held)
-	switch {
-	case err == nil:
-		return h.Valid()
-	case ctx.Err() != nil:
+// interruptedOr is err, why a wait has ended, unless that was because ctx did.
+func interruptedOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
 		return errors.New("interrupted while waiting for its turn")
-	case held.Err() != nil:
-		return h.Valid()
 	}
 	return err
 }
 
-// show prints the key that is held.
-func (h *holder) show(ctx context.Context, p *printer, key string) error {
-	resp, err := h.client.Get(ctx, key)
+// showHeld prints a key that is held and waits for the end: of ctx, which is no error, or of held.
+func (s *session) showHeld(ctx context.Context, c *clientv3.Client, p *printer, key string, held context.Context) error {
+	resp, err := c.Get(ctx, key)
 	if err != nil {
 		return err
 	}
 	if len(resp.Kvs) == 0 {
-		return lost(fmt.Errorf("the key %s is gone", key))
+		return &endangeredError{fmt.Errorf("the key %s is gone", key)}
 	}
-	return p.print(rangeResult{(*pb.RangeResponse)(resp), false})
-}
-
-func lost(why error) error {
-	if why == nil {
-		return nil
-	}
-	return fmt.Errorf("lost what was held: %w", why)
-}
-
-// run runs a command for as long as the key is held.
-func (h *holder) run(cmd *cobra.Command, command []string, key string, rev int64) error {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	child := newChild(command)
-	child.Stdout, child.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
-	child.Env = os.Environ()
-	for _, prefix := range []string{"ETCD", "COORDD"} {
-		child.Env = append(child.Env, fmt.Sprintf("%s_LOCK_KEY=%s", prefix, key), fmt.Sprintf("%s_LOCK_REV=%d", prefix, rev))
-	}
-	if err := child.Start(); err != nil {
+	if err := p.print(rangeResult{(*pb.RangeResponse)(resp), false}); err != nil {
 		return err
 	}
-	var result error // of the child, once ended is
-	ended, cancel := context.WithCancel(cmd.Context())
-	go func() {
-		defer cancel()
-		result = child.Wait()
-	}()
-	gone := make(chan error, 1)
-	go func() { gone <- h.await(ended, key, rev) }()
-	for {
-		select {
-		case received := <-signals:
-			child.forward(received)
-		case why := <-gone:
-			if why == nil { // the child ended first
-				return childError(result)
-			}
-			child.kill()
-			<-ended.Done()
-			return lost(fmt.Errorf("%w; killed %s", why, command[0]))
-		}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-held.Done():
+		return &endangeredError{context.Cause(held)}
 	}
+}
+
+// runLocked runs a command as etcdctl does: on a terminal in coordctl's own process group, so that Ctrl-C and Ctrl-Z reach
+// both. It ends with the command itself, whatever that leaves behind.
+func runLocked(cmd *cobra.Command, command []string, ttlSeconds int64, hold *recipes.Hold) error {
+	c := &child{Cmd: exec.Command(command[0], command[1:]...), margin: killMargin(ttlSeconds)}
+	if !isTerminal(os.Stdin) {
+		c.grouped = ownGroup(c.Cmd)
+	}
+	c.Stdout, c.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+	c.Env = os.Environ()
+	for _, prefix := range []string{"ETCD", "COORDD"} {
+		c.Env = append(c.Env, fmt.Sprintf("%s_LOCK_KEY=%s", prefix, hold.Key()), fmt.Sprintf("%s_LOCK_REV=%d", prefix, hold.Header().GetRevision()))
+	}
+	return c.run(hold, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }
 
 // childError gives the error of a command that has ended the exit code that tells it.

@@ -44,7 +44,7 @@ or ETCDCTL_DIAL_TIMEOUT. The flag wins over COORDCTL_*, which wins over ETCDCTL_
 	addGroup(root, groupCluster, "Cluster:",
 		newEndpointCommand(s), newMemberCommand(s), newMoveLeaderCommand(s), newAlarmCommand(s),
 		newDefragCommand(s), newDowngradeCommand(s), newSnapshotCommand(s), newDebugCommand(s))
-	addGroup(root, groupCoord, "Coordination:", newLockCommand(s), newElectCommand(s), newEpochCommand(s))
+	addGroup(root, groupCoord, "Coordination:", newLockCommand(s), newElectCommand(s), newRunCommand(s), newEpochCommand(s))
 	addGroup(root, groupAuth, "Users and roles:", newAuthCommand(s), newUserCommand(s), newRoleCommand(s))
 	addGroup(root, groupOther, "Other:",
 		newMakeMirrorCommand(s), newCheckCommand(s), newOptionsCommand(), newCompletionCommand(), newVersionCommand(s))

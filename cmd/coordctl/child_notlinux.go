@@ -1,0 +1,11 @@
+//go:build unix && !linux
+
+package main
+
+import "os/exec"
+
+func dieWithParent(*exec.Cmd) {}
+
+func adoptOrphans() {}
+
+func reapGroup(int) {}
