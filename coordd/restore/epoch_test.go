@@ -107,7 +107,7 @@ func TestTokenFromBeforeARestoreIsOfAnotherEpoch(t *testing.T) {
 // lockOnce returns the token of a lock that is taken and given back.
 func lockOnce(t *testing.T, c *clientv3.Client) fence.Token {
 	t.Helper()
-	session, err := recipes.NewSession(t.Context(), c, &recipes.SessionOptions{Epoch: epochOf(t, c)})
+	session, err := recipes.NewSession(t.Context(), c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
