@@ -3,6 +3,7 @@ package restore_test
 import (
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/coordd/coordd/coordd"
@@ -49,6 +50,47 @@ func TestEachRestoreHasItsOwnEpoch(t *testing.T) {
 	}
 	if !(0 < epochs[0] && epochs[0] < epochs[1] && epochs[1] < epochs[2]) {
 		t.Errorf("epochs %d do not rise", epochs)
+	}
+}
+
+// TestNoWriteComesBeforeTheEpoch: clients of the old cluster are there before the new
+// one has a leader, and at every member.
+func TestNoWriteComesBeforeTheEpoch(t *testing.T) {
+	settings, restores := plan(t, unpack(t, "etcd-3.7.3"), 3)
+	var servers []*coordd.Server
+	var writing sync.WaitGroup
+	for i, cfg := range restores {
+		mustRestore(t, cfg)
+		s, err := coordd.Start(settings[i], slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Stop)
+		servers = append(servers, s)
+		c, err := clientv3.New(clientv3.Config{Endpoints: s.ClientURLs(), Logger: zap.NewNop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		for range 8 {
+			writing.Go(func() {
+				for written := false; !written && t.Context().Err() == nil; {
+					_, err := c.Put(t.Context(), "eager", "")
+					written = err == nil
+				}
+			})
+		}
+	}
+	writing.Wait()
+	c := clientOf(t, servers[0])
+	first := <-c.Watch(t.Context(), "", clientv3.WithPrefix(), clientv3.WithRev(newest+1))
+	if len(first.Events) == 0 || string(first.Events[0].Kv.Key) != recipes.EpochKey || first.Events[0].Kv.ModRevision != newest+1 {
+		t.Errorf("the first write of the new cluster is %v, %v", first.Events, first.Err())
+	}
+	for _, e := range first.Events[1:] {
+		if string(e.Kv.Key) == recipes.EpochKey {
+			t.Error("the epoch was raised twice")
+		}
 	}
 }
 
