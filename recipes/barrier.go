@@ -68,7 +68,7 @@ func NewBarrier(s *Session, name string, o *BarrierOptions) *Barrier {
 	return b
 }
 
-func (b *Barrier) slot() slot { return slot{b.session, b.path + "/closed"} }
+func (b *Barrier) cell() cell { return cell{b.session, b.path + "/closed"} }
 
 // Hold closes the barrier, in two commits. It returns ErrLocked when the barrier is closed already, by whomever. After any
 // other error the barrier may be closed, or may still become so; a Release that succeeds says that it is not and will not.
@@ -78,7 +78,7 @@ func (b *Barrier) Hold(ctx context.Context) error {
 		if err != nil {
 			panic("recipes: a hold of a barrier does not marshal: " + err.Error())
 		}
-		found, err := b.slot().fill(ctx, string(value), b.options...)
+		found, err := b.cell().fill(ctx, string(value), b.options...)
 		if err == nil && string(found.Value) != string(value) {
 			return ErrLocked
 		}
@@ -88,15 +88,15 @@ func (b *Barrier) Hold(ctx context.Context) error {
 
 // Release opens the barrier, in one commit, and does nothing when it is open. It does not undo a Hold that began after it.
 func (b *Barrier) Release(ctx context.Context) error {
-	return b.do(ctx, "release", func(ctx context.Context) error { return b.slot().clear(ctx) })
+	return b.do(ctx, "release", func(ctx context.Context) error { return b.cell().clear(ctx) })
 }
 
 // Wait returns nil when the barrier was open at a moment during the call. It survives broken watches, compactions and the
 // loss of members for as long as the session lives; an error never means that the barrier is open. It writes nothing.
 func (b *Barrier) Wait(ctx context.Context) error {
 	return b.do(ctx, "wait at", func(ctx context.Context) error {
-		slot := b.slot()
-		return b.session.follow(ctx, slot.key, gate(slot))
+		cell := b.cell()
+		return b.session.follow(ctx, cell.key, gate(cell))
 	})
 }
 
@@ -108,8 +108,8 @@ func (b *Barrier) do(ctx context.Context, what string, f func(context.Context) e
 	return b.session.perform(ctx, what+" barrier "+b.path, f)
 }
 
-// gate is how those who wait see a barrier's slot.
-type gate slot
+// gate is how those who wait see a barrier's cell.
+type gate cell
 
 func (g gate) look(ctx context.Context) (revision int64, open bool, err error) {
 	resp, err := g.session.transact(ctx, nil, []clientv3.Op{clientv3.OpGet(g.key)}, nil)

@@ -50,7 +50,7 @@ func TestBarrierShowsWhoHoldsIt(t *testing.T) {
 	if err := b.Hold(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	found, err := b.slot().load(t.Context())
+	found, err := b.cell().load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,14 +111,14 @@ func TestBarrierLateDuplicates(t *testing.T) {
 				f.Fatal(err)
 			}
 			late.arrive(f)
-			if found, err := b.slot().load(f.Context()); err != nil || found == nil {
+			if found, err := b.cell().load(f.Context()); err != nil || found == nil {
 				f.Fatalf("a late request opened the barrier: %v", err)
 			}
 			if err := b.Release(f.Context()); err != nil {
 				f.Fatal(err)
 			}
 			late.arrive(f)
-			if found, err := b.slot().load(f.Context()); err != nil || found != nil {
+			if found, err := b.cell().load(f.Context()); err != nil || found != nil {
 				f.Fatalf("a late request closed the barrier: %v", err)
 			}
 		}

@@ -55,7 +55,7 @@ func NewLatch(s *Session, name string, o *LatchOptions) *Latch {
 	return &Latch{session: s, path: path, err: errors.Join(options.Validate(), err)}
 }
 
-func (l *Latch) slot() slot { return slot{l.session, l.path + "/count"} }
+func (l *Latch) cell() cell { return cell{l.session, l.path + "/count"} }
 
 // done is what the keys of the operations done begin with.
 func (l *Latch) done() string { return l.path + "/d/" }
@@ -68,7 +68,7 @@ func (l *Latch) Set(ctx context.Context, count int) error {
 	}
 	return l.perform(ctx, "set", func(ctx context.Context) error {
 		value := strconv.Itoa(count)
-		found, err := l.slot().fill(ctx, value)
+		found, err := l.cell().fill(ctx, value)
 		if err == nil && string(found.Value) != value {
 			return fmt.Errorf("%w: %q, not %d", ErrLatchCount, found.Value, count)
 		}
@@ -124,7 +124,7 @@ func (l *Latch) Wait(ctx context.Context) error {
 // a Set that began after it.
 func (l *Latch) Delete(ctx context.Context) error {
 	return l.perform(ctx, "delete", func(ctx context.Context) error {
-		return l.slot().clear(ctx, clientv3.OpDelete(l.done(), clientv3.WithPrefix()))
+		return l.cell().clear(ctx, clientv3.OpDelete(l.done(), clientv3.WithPrefix()))
 	})
 }
 
@@ -146,7 +146,7 @@ type latchState struct {
 // look reads the latch, and in the same snapshot the key of along.
 func (l *Latch) look(ctx context.Context, along ...clientv3.Op) (now latchState, err error) {
 	resp, err := l.session.transact(ctx, nil, append([]clientv3.Op{
-		clientv3.OpGet(l.slot().key), clientv3.OpGet(l.done(), clientv3.WithPrefix(), clientv3.WithCountOnly()),
+		clientv3.OpGet(l.cell().key), clientv3.OpGet(l.done(), clientv3.WithPrefix(), clientv3.WithCountOnly()),
 	}, along...), nil)
 	if err != nil {
 		return now, err
@@ -181,7 +181,7 @@ func (v *latchView) look(ctx context.Context) (revision int64, open bool, err er
 func (v *latchView) take(_ context.Context, changes []*clientv3.Event) (open bool, err error) {
 	for _, ev := range changes {
 		switch {
-		case string(ev.Kv.Key) == v.latch.slot().key:
+		case string(ev.Kv.Key) == v.latch.cell().key:
 			return false, ErrNoLatch // what stands is never changed, only deleted
 		case ev.IsCreate():
 			v.remaining--

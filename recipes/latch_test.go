@@ -269,7 +269,7 @@ func TestBadLatches(t *testing.T) {
 		}
 	}
 	f.remaining(l, 1)
-	if _, err := f.client.Put(t.Context(), l.slot().key, "many", clientv3.WithIgnoreLease()); err != nil {
+	if _, err := f.client.Put(t.Context(), l.cell().key, "many", clientv3.WithIgnoreLease()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.Count(t.Context()); err == nil {

@@ -7,17 +7,17 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// slot is a key that says something while it has a value. It is filled in two transactions: one makes the key, without a
+// cell is a key that says something while it has a value. It is filled in two transactions: one makes the key, without a
 // value, and one gives it the value if its revision is still the one that was read. A request whose answer was lost may
-// come late or twice, after the slot was cleared: the first then leaves a slot that says nothing, the second finds
+// come late or twice, after the cell was cleared: the first then leaves a cell that says nothing, the second finds
 // another revision. A put that only compares that there is no key would bring back what was cleared.
-type slot struct {
+type cell struct {
 	session *Session
 	key     string
 }
 
 // fill returns the key with its value: the one given, or that of somebody who was sooner.
-func (s slot) fill(ctx context.Context, value string, opts ...clientv3.OpOption) (*mvccpb.KeyValue, error) {
+func (s cell) fill(ctx context.Context, value string, opts ...clientv3.OpOption) (*mvccpb.KeyValue, error) {
 	absent := clientv3.Compare(clientv3.CreateRevision(s.key), "=", 0)
 	for {
 		found, err := s.put(ctx, absent, "")
@@ -35,7 +35,7 @@ func (s slot) fill(ctx context.Context, value string, opts ...clientv3.OpOption)
 }
 
 // put puts the value if the condition holds, and returns the key as it is then.
-func (s slot) put(
+func (s cell) put(
 	ctx context.Context, condition clientv3.Cmp, value string, opts ...clientv3.OpOption,
 ) (*mvccpb.KeyValue, error) {
 	get := clientv3.OpGet(s.key)
@@ -48,7 +48,7 @@ func (s slot) put(
 }
 
 // load returns the key with its value, nil when it has none.
-func (s slot) load(ctx context.Context) (*mvccpb.KeyValue, error) {
+func (s cell) load(ctx context.Context) (*mvccpb.KeyValue, error) {
 	found, err := s.get(ctx)
 	if err != nil || found == nil || len(found.Value) == 0 {
 		return nil, err
@@ -56,7 +56,7 @@ func (s slot) load(ctx context.Context) (*mvccpb.KeyValue, error) {
 	return found, nil
 }
 
-func (s slot) get(ctx context.Context) (*mvccpb.KeyValue, error) {
+func (s cell) get(ctx context.Context) (*mvccpb.KeyValue, error) {
 	resp, err := s.session.transact(ctx, nil, []clientv3.Op{clientv3.OpGet(s.key)}, nil)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (s slot) get(ctx context.Context) (*mvccpb.KeyValue, error) {
 
 // clear deletes the key that it finds, and what with selects, with or without a value: a fill that is still on its way
 // finds its revision gone. A value that came after the clear began stays.
-func (s slot) clear(ctx context.Context, with ...clientv3.Op) error {
+func (s cell) clear(ctx context.Context, with ...clientv3.Op) error {
 	found, err := s.get(ctx)
 	if err != nil || found == nil {
 		return err
