@@ -219,15 +219,12 @@ func (r *Round) exit(ctx context.Context) (last bool, err error) {
 }
 
 // withdraw takes the party out whether it is in or its enter is still on its way. A round that is not full is broken, so
-// that what comes late finds it over; one that is full only if the party is in.
+// that what comes late finds it over. In one that is full the party is or is not; if it is, the others see it go.
 func (r *Round) withdraw(ctx context.Context) error {
-	done, err := r.breakUp(ctx, r.notFull())
-	if err == nil && !done {
-		_, err = r.breakUp(ctx, clientv3.Compare(clientv3.CreateRevision(r.member), ">", 0))
+	if _, err := r.breakUp(ctx, r.notFull()); err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = r.exit(ctx)
-	}
+	_, err := r.exit(ctx)
 	return err
 }
 
