@@ -1,6 +1,6 @@
 # Every target needs Go, git and make alone, but where it says otherwise.
 .DEFAULT_GOAL := help
-.PHONY: help build peers clients demo test race fuzz lint gen bench clean
+.PHONY: help build peers clients demo test race fuzz lint gen bench bench-locks clean
 
 GO       ?= go
 FUZZTIME ?= 20s
@@ -8,7 +8,7 @@ TOOL     := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 BINARIES := coordd coordctl locksmithd locksmithctl
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## four static binaries in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '-s -w' -o bin/ $(BINARIES:%=./cmd/%)
@@ -50,6 +50,9 @@ gen: ## Go code from proto/
 
 bench: build peers ## coordd and etcd side by side: puts, ranges, lock handoff
 	$(GO) run ./e2e/bench
+
+bench-locks: build peers ## locks on coordd and on etcd, side by side, against what is claimed of them; about 4 minutes
+	$(GO) run ./e2e/bench -locks -pairs 3 -duration 2s
 
 clean: ## removes what build and peers made
 	rm -rf bin e2e/peers/bin e2e/clients/node/node_modules

@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"cmd/locksmithd":   {"locksmith", "recipes", "cmd/build", "cmd/environment"},
 	"cmd/locksmithctl": {"locksmith", "recipes", "cmd/build", "cmd/environment"},
 	"e2e":              {},
-	"e2e/bench":        {"recipes", "e2e/cluster"},
+	"e2e/bench":        {"proto", "recipes", "e2e/cluster"},
 	"e2e/demo":         {"locksmith/slots", "e2e/cluster"},
 }
 

@@ -69,7 +69,7 @@ func workloads(s settings) []workload {
 		{"put, 8 clients, defragmentation", func(ctx context.Context, side *side) (result, error) {
 			return few.disturb(ctx, side, s.duration, put, side.defragment)
 		}},
-	}, lockWorkloads(s)...)
+	}, handoffWorkload(s, concurrencyLibrary()), handoffWorkload(s, recipesLibrary()))
 	return slices.DeleteFunc(all, func(w workload) bool { return !s.run.MatchString(w.name) })
 }
 

@@ -1,6 +1,6 @@
 // Command bench runs coordd and etcd side by side and compares them: puts and
-// ranges by many clients, and a lock handed back and forth. Both fsync every
-// acknowledged write. The sides are interleaved, a pair at a time, so that what
+// ranges by many clients, and a lock handed back and forth; or, with -locks, all
+// that is claimed of locks. Both fsync every acknowledged write. The sides are interleaved, a pair at a time, so that what
 // else the machine does falls on both; it prints medians and their ratio.
 package main
 
@@ -34,6 +34,7 @@ type settings struct {
 	load         load
 	members      int
 	run          *regexp.Regexp
+	locks, check bool
 }
 
 func run(ctx context.Context) error {
@@ -48,6 +49,8 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.load.keys, "keys", 1_000_000, "key space")
 	flag.IntVar(&s.load.valueBytes, "value", 256, "bytes of a value")
 	only := flag.String("run", "", "measure only workloads whose names match this regular expression")
+	flag.BoolVar(&s.locks, "locks", false, "measure what is claimed of locks instead")
+	flag.BoolVar(&s.check, "check", false, "with -locks, exit 1 if a target is missed")
 	flag.Parse()
 	var err error
 	if s.run, err = regexp.Compile(*only); err != nil {
@@ -70,9 +73,15 @@ func run(ctx context.Context) error {
 		}
 		defer c.Kill()
 		side.cluster = c
+		if s.locks {
+			continue
+		}
 		if err := s.load.fill(ctx, side); err != nil {
 			return fmt.Errorf("%s: %w", side.name, err)
 		}
+	}
+	if s.locks {
+		return compareLocks(ctx, s, sides)
 	}
 	return compare(ctx, s, sides)
 }

@@ -68,11 +68,16 @@ func ratio(etcd, coordd []float64) string {
 	if slices.Min(etcd) == 0 {
 		return "-"
 	}
-	ratios := make([]float64, len(etcd))
+	return spread(ratiosOf(etcd, coordd), times)
+}
+
+// ratiosOf divides pair by pair.
+func ratiosOf(below, above []float64) []float64 {
+	ratios := make([]float64, len(below))
 	for i := range ratios {
-		ratios[i] = coordd[i] / etcd[i]
+		ratios[i] = above[i] / below[i]
 	}
-	return spread(ratios, func(v float64) string { return fmt.Sprintf("%.2f", v) })
+	return ratios
 }
 
 func values(rs []result, of func(result) float64) []float64 {

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coordd/coordd/recipes"
+)
+
+const (
+	expiringLeases  = 10_000
+	expiringSeconds = 20 // long enough for all to lock and to be waited for
+	expiryPrefix    = "/bench/expiry"
+	afterExpiry     = 30 * time.Second // when to give up
+)
+
+// expiry is what follows when leases end together. Late is counted, lease by
+// lease, from the earliest moment at which the store may end it: its TTL after
+// its last renewal was answered.
+type expiry struct {
+	leases          int
+	freed, acquired time.Duration // the latest: the lock is free; its waiter has it
+	longestPut      time.Duration // of one client that puts all the time
+}
+
+// expiring is a lock whose holder will not renew its lease any more.
+type expiring struct {
+	name  string
+	lease clientv3.LeaseID
+	key   string // the holder's
+
+	mu              sync.Mutex // guards all below
+	due             time.Time
+	freed, acquired time.Time
+}
+
+func expireTogether(ctx context.Context, s *side) (expiry, error) {
+	clients, err := s.connect(connectionsOf(expiringLeases))
+	if err != nil {
+		return expiry{}, err
+	}
+	defer closeClients(clients)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	locks, err := holdAll(ctx, clients)
+	if err != nil {
+		return expiry{}, err
+	}
+	freed := watchFreed(ctx, clients[0], locks)
+	waiting, ended := errgroup.WithContext(ctx)
+	sessions, err := waitForAll(ctx, waiting, clients, locks)
+	defer closeSessions(sessions)
+	if err != nil {
+		return expiry{}, err
+	}
+	if err := awaitKeys(ended, clients[0], expiryPrefix, 2*len(locks)); err != nil {
+		return expiry{}, err
+	}
+	if err := renewAll(ctx, clients[0], locks); err != nil {
+		return expiry{}, err
+	}
+	e := expiry{leases: len(locks)}
+	ctx, cancel := context.WithTimeout(ctx, expiringSeconds*time.Second+afterExpiry)
+	defer cancel()
+	if err := pause(ctx, (expiringSeconds-1)*time.Second); err != nil {
+		return expiry{}, err
+	}
+	if e.longestPut, err = putUntil(ctx, clients[0], freed); err != nil {
+		return expiry{}, err
+	}
+	if err := waiting.Wait(); err != nil {
+		return expiry{}, err
+	}
+	for _, l := range locks {
+		e.freed, e.acquired = max(e.freed, l.freed.Sub(l.due)), max(e.acquired, l.acquired.Sub(l.due))
+	}
+	e.freed, e.acquired = e.freed.Round(time.Millisecond), e.acquired.Round(time.Millisecond)
+	return e, nil
+}
+
+// holdAll locks each name with a lease of its own.
+func holdAll(ctx context.Context, clients []*clientv3.Client) ([]*expiring, error) {
+	locks := make([]*expiring, expiringLeases)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := range locks {
+		client := clients[i%len(clients)]
+		g.Go(func() error {
+			granted, err := client.Grant(ctx, expiringSeconds)
+			if err != nil {
+				return fmt.Errorf("grant lease: %w", err)
+			}
+			l := &expiring{name: fmt.Sprint(i), lease: granted.ID}
+			holder := recipes.AttachSession(context.WithoutCancel(ctx), client, l.lease)
+			hold, err := l.mutex(holder).Lock(ctx)
+			if err != nil {
+				return err
+			}
+			l.key, locks[i] = hold.Key(), l
+			return nil
+		})
+	}
+	return locks, g.Wait()
+}
+
+func (l *expiring) mutex(s *recipes.Session) *recipes.Mutex {
+	return recipes.NewMutex(s, l.name, &recipes.MutexOptions{Prefix: expiryPrefix})
+}
+
+// waitForAll makes one waiter for each lock; many share a session.
+func waitForAll(ctx context.Context, g *errgroup.Group, clients []*clientv3.Client, locks []*expiring) (sessions []*recipes.Session, err error) {
+	for _, client := range clients {
+		session, err := recipes.NewSession(ctx, client, &recipes.SessionOptions{TTLSeconds: sessionSeconds})
+		if err != nil {
+			return sessions, err
+		}
+		sessions = append(sessions, session)
+	}
+	for i, l := range locks {
+		g.Go(func() error {
+			if _, err := l.mutex(sessions[i%len(sessions)]).Lock(ctx); err != nil {
+				return err
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.acquired = time.Now()
+			return nil
+		})
+	}
+	return sessions, nil
+}
+
+func closeSessions(sessions []*recipes.Session) {
+	for _, s := range sessions {
+		s.Close()
+	}
+}
+
+// watchFreed notes when the holders' keys go. It closes what it returns when all have.
+func watchFreed(ctx context.Context, client *clientv3.Client, locks []*expiring) <-chan struct{} {
+	byKey := make(map[string]*expiring, len(locks))
+	for _, l := range locks {
+		byKey[l.key] = l
+	}
+	all := make(chan struct{})
+	events := client.Watch(ctx, expiryPrefix, clientv3.WithPrefix(), clientv3.WithFilterPut())
+	go func() {
+		defer close(all)
+		for r := range events {
+			now := time.Now()
+			for _, e := range r.Events {
+				if l := byKey[string(e.Kv.Key)]; l != nil {
+					l.mu.Lock()
+					l.freed = now
+					l.mu.Unlock()
+					delete(byKey, string(e.Kv.Key))
+				}
+			}
+			if len(byKey) == 0 {
+				return
+			}
+		}
+	}()
+	return all
+}
+
+// renewAll renews all leases one last time, on one stream, so that they end together.
+func renewAll(ctx context.Context, client *clientv3.Client, locks []*expiring) error {
+	stream, err := pb.NewLeaseClient(client.ActiveConnection()).LeaseKeepAlive(ctx)
+	if err != nil {
+		return fmt.Errorf("renew leases: %w", err)
+	}
+	byLease := make(map[int64]*expiring, len(locks))
+	for _, l := range locks {
+		byLease[int64(l.lease)] = l
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		for _, l := range locks {
+			if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(l.lease)}); err != nil {
+				return err
+			}
+		}
+		return stream.CloseSend()
+	})
+	for range locks {
+		reply, err := stream.Recv()
+		if err != nil {
+			return errors.Join(fmt.Errorf("renew leases: %w", err), g.Wait())
+		}
+		if reply.TTL != expiringSeconds {
+			return fmt.Errorf("lease %016x was granted %d s, want %d", reply.ID, reply.TTL, expiringSeconds)
+		}
+		byLease[reply.ID].due = time.Now().Add(expiringSeconds * time.Second)
+	}
+	return g.Wait()
+}
+
+// putUntil puts one key after the other until done is closed and returns how long
+// the longest took.
+func putUntil(ctx context.Context, client *clientv3.Client, done <-chan struct{}) (longest time.Duration, err error) {
+	for {
+		select {
+		case <-done:
+			return longest.Round(time.Millisecond), ctx.Err()
+		default:
+		}
+		begin := time.Now()
+		if _, err := client.Put(ctx, "bench/meanwhile", ""); err != nil {
+			return 0, fmt.Errorf("put while leases end: %w", err)
+		}
+		longest = max(longest, time.Since(begin))
+	}
+}
