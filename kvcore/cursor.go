@@ -202,6 +202,9 @@ type scan struct {
 
 func (sc *scan) run() error {
 	sc.lowest = max(sc.from-1, sc.compact) // one below for previous values
+	if sc.single && sc.from > sc.compact {
+		return sc.history()
+	}
 	if sc.from >= sc.tail.floor {
 		return sc.recent()
 	}
@@ -222,6 +225,50 @@ func (sc *scan) full(rev int64, limit int) bool {
 	}
 	sc.looked++
 	return false
+}
+
+// history takes the changes of the cursor's one key from the index, which knows all
+// that no compaction has touched. So such a cursor catches up without a look at
+// what happened to other keys meanwhile.
+func (sc *scan) history() (err error) {
+	stopped := false
+	sc.index.History([]byte(sc.key), sc.from, func(rev index.Revision, tombstone bool) bool {
+		if stopped = sc.full(rev.Main, scanBackend); stopped {
+			return false
+		}
+		if sc.wants(tombstone) {
+			err = sc.change(rev, tombstone)
+		}
+		return err == nil
+	})
+	if err == nil && !stopped {
+		sc.from = sc.revision + 1
+	}
+	return err
+}
+
+// change adds the event of one change, which the index knows.
+func (sc *scan) change(rev index.Revision, tombstone bool) error {
+	if e := sc.tail.find(rev); e != nil {
+		event, err := e.asEvent()
+		if err != nil {
+			return err
+		}
+		return sc.add(event, rev, len(e.data))
+	}
+	if err := sc.open(); err != nil {
+		return err
+	}
+	var key [tombstoneBytes]byte
+	data := sc.reader.Get(backend.Key, appendRevision(key[:0], rev, tombstone))
+	if data == nil {
+		return fmt.Errorf("kvcore: no record at revision %d.%d", rev.Main, rev.Sub)
+	}
+	event, err := newEvent(rev, tombstone, bytes.Clone(data))
+	if err != nil {
+		return err
+	}
+	return sc.add(event, rev, len(data))
 }
 
 // recent walks the tail.

@@ -108,11 +108,8 @@ func (r *reading) rangeExtreme(req *pb.RangeRequest, response *pb.RangeResponse)
 	if response.More && filtered(req) {
 		// Is there a second key within the bounds, on either side of the first?
 		after := append(slices.Clip(k.Key), 0)
-		_, more := r.index.Extreme(after, req.RangeEnd, q)
-		if !more && bytes.Compare(req.Key, k.Key) < 0 {
-			_, more = r.index.Extreme(req.Key, k.Key, q)
-		}
-		response.More = more
+		response.More = r.index.Any(after, req.RangeEnd, q) ||
+			bytes.Compare(req.Key, k.Key) < 0 && r.index.Any(req.Key, k.Key, q)
 	}
 	response.Kvs, err = r.loadAll([]index.Key{k}, req.KeysOnly, &budget{})
 	return err

@@ -28,8 +28,11 @@ type ExtremeQuery struct {
 // query asks for; of several with the same main revision the first in key
 // order. It looks at the newest revision only.
 //
-// This is branch and bound over the aggregates: without revision bounds a few
-// paths from the root are read.
+// This is branch and bound over the aggregates. Without revision bounds a few
+// paths from the root are read, and so they are with bounds that all keys of the
+// range satisfy, or none. Bounds that part the range cost as many nodes as hold
+// keys of both parts: few where names rise with revisions, most of the range where
+// they say nothing about them.
 func (s Snapshot) Extreme(key, end []byte, q ExtremeQuery) (Key, bool) {
 	if q.By > ByModify {
 		panic(fmt.Sprintf("index: extreme by unknown field %d", q.By))
@@ -38,15 +41,23 @@ func (s Snapshot) Extreme(key, end []byte, q ExtremeQuery) (Key, bool) {
 		k, ok := s.Get(key, s.newest)
 		return k, ok && q.admits(k.Created.Main, k.Created.Main, k.Modified.Main, k.Modified.Main)
 	}
-	if s.root == nil {
-		return Key{}, false
-	}
-	e := extreme{query: q}
-	e.node(s.root, boundsOf(key, end))
+	e := s.search(key, end, extreme{query: q})
 	if e.best == nil {
 		return Key{}, false
 	}
 	return e.best.state(), true
+}
+
+// Any reports whether a live key of [key, end) is within the query's bounds.
+func (s Snapshot) Any(key, end []byte, q ExtremeQuery) bool {
+	return s.search(key, end, extreme{query: q, any: true}).best != nil
+}
+
+func (s Snapshot) search(key, end []byte, e extreme) extreme {
+	if s.root != nil {
+		e.node(s.root, boundsOf(key, end))
+	}
+	return e
 }
 
 // admits reports whether a key with revisions in these intervals may satisfy
@@ -73,11 +84,14 @@ func (q *ExtremeQuery) rank(s *summary) int64 {
 // extreme is a search under way.
 type extreme struct {
 	query ExtremeQuery
+	any   bool // the first that is found will do
 	best  *item
 	rank  int64 // of best
+	nodes int   // read so far: what the search costs
 }
 
 func (e *extreme) node(n *node, b bounds) {
+	e.nodes++
 	first, last := n.slots(b)
 	if n.leaf() {
 		for i := first; i < last; i++ {
@@ -97,7 +111,7 @@ func (e *extreme) node(n *node, b bounds) {
 	slices.SortStableFunc(queue, candidate.compare)
 	for _, c := range queue {
 		// A slot but the first tells where its keys start.
-		if e.best != nil && (c.rank > e.rank ||
+		if e.best != nil && (e.any || c.rank > e.rank ||
 			c.rank == e.rank && c.slot > 0 && e.best.key < n.kids[c.slot].low) {
 			continue
 		}

@@ -107,6 +107,21 @@ func (it *item) at(rev int64) (Key, bool) {
 	return Key{Key: it.bytes(), Created: it.past.createdAt(i), Modified: c.at, Version: c.version}, true
 }
 
+// history is Snapshot.History.
+func (it *item) history(from int64, f func(rev Revision, tombstone bool) bool) {
+	if it.modified.Main < from {
+		return
+	}
+	if it.past != nil {
+		for _, c := range it.past.changes[it.past.newest(from-1)+1:] {
+			if !f(c.at, c.version == 0) {
+				return
+			}
+		}
+	}
+	f(it.modified, !it.live())
+}
+
 // newest returns the index of the last change at or before main revision
 // rev, -1 if there is none.
 func (p *past) newest(rev int64) int {

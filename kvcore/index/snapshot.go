@@ -26,6 +26,17 @@ func (s Snapshot) Get(key []byte, at int64) (Key, bool) {
 	return Key{}, false
 }
 
+// History visits the changes of key that are known, from main revision from on,
+// oldest first, until f returns false.
+func (s Snapshot) History(key []byte, from int64, f func(rev Revision, tombstone bool) bool) {
+	if s.root == nil {
+		return
+	}
+	if it := s.root.find(key); it != nil {
+		it.history(from, f)
+	}
+}
+
 // Ascend visits the keys of [key, end) that were live at main revision at, in
 // key order, until f returns false. An empty end means key alone, the end {0}
 // everything from key on.
