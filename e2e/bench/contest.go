@@ -28,7 +28,8 @@ func (c contest) name() string {
 	return fmt.Sprintf("lock, %d contenders, %s", c.contenders, c.library.name)
 }
 
-// measure counts handoffs for d, once all contenders are in the queue.
+// measure counts handoffs for d. It begins when all but one wait in the queue
+// for that one, and the server has come to rest.
 func (c contest) measure(ctx context.Context, s *side, d time.Duration) (result, error) {
 	clients, err := s.connect(connectionsOf(c.contenders))
 	if err != nil {
@@ -40,11 +41,15 @@ func (c contest) measure(ctx context.Context, s *side, d time.Duration) (result,
 	if err != nil {
 		return result{}, err
 	}
+	unlock, err := field[0].lock(ctx)
+	if err != nil {
+		return result{}, err
+	}
 	var acquired atomic.Int64
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	g, running := errgroup.WithContext(running)
-	for _, f := range field {
+	compete := func(f contender) {
 		g.Go(func() error {
 			for running.Err() == nil {
 				if err := f.pass(running); err != nil && running.Err() == nil {
@@ -55,7 +60,13 @@ func (c contest) measure(ctx context.Context, s *side, d time.Duration) (result,
 			return nil
 		})
 	}
-	r, err := c.watch(running, s, clients[0], d, &acquired)
+	for _, f := range field[1:] {
+		compete(f)
+	}
+	r, err := c.watch(running, s, clients[0], d, &acquired, func() error {
+		defer compete(field[0])
+		return unlock(running)
+	})
 	stop()
 	if failed := g.Wait(); failed != nil {
 		err = failed
@@ -63,10 +74,15 @@ func (c contest) measure(ctx context.Context, s *side, d time.Duration) (result,
 	return r, err
 }
 
-// watch measures the contest while it goes on.
-func (c contest) watch(ctx context.Context, s *side, client *clientv3.Client, d time.Duration, acquired *atomic.Int64) (result, error) {
-	// One that has just released the lock is not in the queue.
-	if err := awaitKeys(ctx, client, c.library.queue, c.contenders-1-c.contenders/100); err != nil {
+// watch measures the contest from its start on.
+func (c contest) watch(ctx context.Context, s *side, client *clientv3.Client, d time.Duration, acquired *atomic.Int64, start func() error) (result, error) {
+	if err := awaitKeys(ctx, client, c.library.queue, c.contenders); err != nil {
+		return result{}, err
+	}
+	if err := s.rest(ctx); err != nil {
+		return result{}, err
+	}
+	if err := start(); err != nil {
 		return result{}, err
 	}
 	cpu, err := cpuOf(s)
@@ -86,6 +102,23 @@ func (c contest) watch(ctx context.Context, s *side, client *clientv3.Client, d 
 		return result{}, fmt.Errorf("%s: nobody got the lock within %s", c.name(), elapsed)
 	}
 	return result{perSecond: float64(n) / elapsed.Seconds(), cpuPerOp: (after - cpu) / time.Duration(n)}, nil
+}
+
+// rest waits until the members do hardly anything.
+func (s *side) rest(ctx context.Context) error {
+	const look, most = 200 * time.Millisecond, 20 * time.Millisecond
+	for {
+		before, err := cpuOf(s)
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, look); err != nil {
+			return err
+		}
+		if after, err := cpuOf(s); err != nil || after-before <= most {
+			return err
+		}
+	}
 }
 
 // enter returns those who have come, also with an error.

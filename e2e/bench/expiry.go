@@ -55,12 +55,9 @@ func expireTogether(ctx context.Context, s *side) (expiry, error) {
 	}
 	freed := watchFreed(ctx, clients[0], locks)
 	waiting, ended := errgroup.WithContext(ctx)
-	sessions, err := waitForAll(ctx, waiting, clients, locks)
+	sessions, err := waitForAll(ended, waiting, clients, locks)
 	defer closeSessions(sessions)
 	if err != nil {
-		return expiry{}, err
-	}
-	if err := awaitKeys(ended, clients[0], expiryPrefix, 2*len(locks)); err != nil {
 		return expiry{}, err
 	}
 	if err := renewAll(ctx, clients[0], locks); err != nil {
@@ -114,7 +111,9 @@ func (l *expiring) mutex(s *recipes.Session) *recipes.Mutex {
 	return recipes.NewMutex(s, l.name, &recipes.MutexOptions{Prefix: expiryPrefix})
 }
 
-// waitForAll makes one waiter for each lock; many share a session.
+// waitForAll makes one waiter for each lock, and returns when all are in their
+// queues; many share a session. They come a crowd at a time: etcd refuses to have
+// more than 5,000 writes under way.
 func waitForAll(ctx context.Context, g *errgroup.Group, clients []*clientv3.Client, locks []*expiring) (sessions []*recipes.Session, err error) {
 	for _, client := range clients {
 		session, err := recipes.NewSession(ctx, client, &recipes.SessionOptions{TTLSeconds: sessionSeconds})
@@ -123,7 +122,13 @@ func waitForAll(ctx context.Context, g *errgroup.Group, clients []*clientv3.Clie
 		}
 		sessions = append(sessions, session)
 	}
+	const crowd = 1000
 	for i, l := range locks {
+		if i%crowd == 0 {
+			if err := awaitKeys(ctx, clients[0], expiryPrefix, len(locks)+i); err != nil {
+				return sessions, err
+			}
+		}
 		g.Go(func() error {
 			if _, err := l.mutex(sessions[i%len(sessions)]).Lock(ctx); err != nil {
 				return err
@@ -134,7 +139,7 @@ func waitForAll(ctx context.Context, g *errgroup.Group, clients []*clientv3.Clie
 			return nil
 		})
 	}
-	return sessions, nil
+	return sessions, awaitKeys(ctx, clients[0], expiryPrefix, 2*len(locks))
 }
 
 func closeSessions(sessions []*recipes.Session) {

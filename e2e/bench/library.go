@@ -24,8 +24,17 @@ type library struct {
 
 // contender is one of those who compete for the lock, with a lease of its own.
 type contender struct {
-	pass  func(ctx context.Context) error // acquires the lock and releases it
+	lock  func(ctx context.Context) (unlock func(context.Context) error, err error)
 	leave func()
+}
+
+// pass acquires the lock and releases it.
+func (c contender) pass(ctx context.Context) error {
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return err
+	}
+	return unlock(ctx)
 }
 
 func libraries() []library {
@@ -41,13 +50,10 @@ func concurrencyLibrary() library {
 			return contender{}, fmt.Errorf("begin session: %w", err)
 		}
 		mutex := concurrency.NewMutex(session, name)
-		pass := func(ctx context.Context) error {
-			if err := mutex.Lock(ctx); err != nil {
-				return err
-			}
-			return mutex.Unlock(ctx)
+		lock := func(ctx context.Context) (func(context.Context) error, error) {
+			return mutex.Unlock, mutex.Lock(ctx)
 		}
-		return contender{pass, func() { session.Close() }}, nil
+		return contender{lock, func() { session.Close() }}, nil
 	}}
 }
 
@@ -60,15 +66,14 @@ func lockService() library {
 			return contender{}, fmt.Errorf("grant lease: %w", err)
 		}
 		locks := v3lockpb.NewLockClient(client.ActiveConnection())
-		pass := func(ctx context.Context) error {
+		lock := func(ctx context.Context) (func(context.Context) error, error) {
 			held, err := locks.Lock(ctx, &v3lockpb.LockRequest{Name: []byte(name), Lease: int64(granted.ID)})
-			if err != nil {
+			return func(ctx context.Context) error {
+				_, err := locks.Unlock(ctx, &v3lockpb.UnlockRequest{Key: held.GetKey()})
 				return err
-			}
-			_, err = locks.Unlock(ctx, &v3lockpb.UnlockRequest{Key: held.GetKey()})
-			return err
+			}, err
 		}
-		return contender{pass, func() { client.Revoke(context.WithoutCancel(ctx), granted.ID) }}, nil
+		return contender{lock, func() { client.Revoke(context.WithoutCancel(ctx), granted.ID) }}, nil
 	}}
 }
 
@@ -81,13 +86,13 @@ func recipesLibrary() library {
 			return contender{}, err
 		}
 		mutex := recipes.NewMutex(session, name, &recipes.MutexOptions{Prefix: prefix})
-		pass := func(ctx context.Context) error {
+		lock := func(ctx context.Context) (func(context.Context) error, error) {
 			hold, err := mutex.Lock(ctx)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			return hold.Unlock(ctx)
+			return hold.Unlock, nil
 		}
-		return contender{pass, func() { session.Close() }}, nil
+		return contender{lock, func() { session.Close() }}, nil
 	}}
 }

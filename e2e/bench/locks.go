@@ -30,8 +30,11 @@ var handoffTargets = []struct {
 func compareLocks(ctx context.Context, s settings, sides []*side) error {
 	fmt.Printf("locks: %d member(s), %d pairs of %s\n\n", s.members, s.pairs, s.duration)
 	b := lockBench{settings: s, sides: sides, table: newTable()}
-	for _, part := range []func(context.Context) error{b.handoffs, b.crowd, b.uncontended, b.deletions, b.expiries} {
-		if err := part(ctx); err != nil {
+	for _, part := range b.parts() {
+		if !s.run.MatchString(part.name) {
+			continue
+		}
+		if err := part.measure(ctx); err != nil {
 			return err
 		}
 	}
@@ -52,6 +55,19 @@ type lockBench struct {
 	sides  []*side // etcd, coordd
 	table  *table
 	claims []claim
+}
+
+// lockPart is a part of the comparison; -run chooses by name.
+type lockPart struct {
+	name    string
+	measure func(context.Context) error
+}
+
+func (b *lockBench) parts() []lockPart {
+	return []lockPart{
+		{"handoffs", b.handoffs}, {"crowd", b.crowd}, {"uncontended", b.uncontended},
+		{"deletions", b.deletions}, {"expiries", b.expiries},
+	}
 }
 
 func (b *lockBench) claim(what, target, measured string, met bool) {

@@ -48,7 +48,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.load.connections, "connections", 20, "connections they share")
 	flag.IntVar(&s.load.keys, "keys", 1_000_000, "key space")
 	flag.IntVar(&s.load.valueBytes, "value", 256, "bytes of a value")
-	only := flag.String("run", "", "measure only workloads whose names match this regular expression")
+	only := flag.String("run", "", "measure only workloads, or with -locks parts, whose names match this regular expression")
 	flag.BoolVar(&s.locks, "locks", false, "measure what is claimed of locks instead")
 	flag.BoolVar(&s.check, "check", false, "with -locks, exit 1 if a target is missed")
 	flag.Parse()
