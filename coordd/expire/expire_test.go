@@ -261,7 +261,7 @@ func TestFailedProposalIsRepeatedAndItsLeasesStayExpired(t *testing.T) {
 
 func TestManyLeasesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const leases, bound = 2500, 1000
+		const leases, bound = 12_500, 5000
 		n := newNode()
 		for id := range lease.ID(leases) {
 			grant(t, n.table, id+1, 1)

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -23,11 +24,13 @@ const (
 
 // expiry is what follows when leases end together. Late is counted, lease by
 // lease, from the earliest moment at which the store may end it: its TTL after
-// its last renewal was answered.
+// its last renewal was sent.
 type expiry struct {
 	leases          int
 	freed, acquired time.Duration // the latest: the lock is free; its waiter has it
-	longestPut      time.Duration // of one client that puts all the time
+	longestPut      time.Duration // of one client that puts meanwhile
+
+	serverCPU, clientCPU time.Duration // meanwhile; the client is this program
 }
 
 // expiring is a lock whose holder will not renew its lease any more.
@@ -69,17 +72,37 @@ func expireTogether(ctx context.Context, s *side) (expiry, error) {
 	if err := pause(ctx, (expiringSeconds-1)*time.Second); err != nil {
 		return expiry{}, err
 	}
+	server, client, err := cpuOfBoth(s)
+	if err != nil {
+		return expiry{}, err
+	}
 	if e.longestPut, err = putUntil(ctx, clients[0], freed); err != nil {
 		return expiry{}, err
 	}
 	if err := waiting.Wait(); err != nil {
 		return expiry{}, err
 	}
+	if e.serverCPU, e.clientCPU, err = cpuOfBoth(s); err != nil {
+		return expiry{}, err
+	}
+	e.serverCPU, e.clientCPU = e.serverCPU-server, (e.clientCPU - client).Round(time.Millisecond)
 	for _, l := range locks {
 		e.freed, e.acquired = max(e.freed, l.freed.Sub(l.due)), max(e.acquired, l.acquired.Sub(l.due))
 	}
 	e.freed, e.acquired = e.freed.Round(time.Millisecond), e.acquired.Round(time.Millisecond)
 	return e, nil
+}
+
+// cpuOfBoth returns the processor time that the members and this program have used.
+func cpuOfBoth(s *side) (server, client time.Duration, err error) {
+	if server, err = cpuOf(s); err != nil {
+		return 0, 0, err
+	}
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		return 0, 0, fmt.Errorf("processor time: %w", err)
+	}
+	return server, time.Duration(own.Utime.Nano() + own.Stime.Nano()), nil
 }
 
 // holdAll locks each name with a lease of its own.
@@ -176,46 +199,45 @@ func watchFreed(ctx context.Context, client *clientv3.Client, locks []*expiring)
 	return all
 }
 
-// renewAll renews all leases one last time, on one stream, so that they end together.
+// renewAll renews all leases one last time, on one stream, so that they end
+// together. Few are under way at once, so that it is known well when the store has
+// handled each.
 func renewAll(ctx context.Context, client *clientv3.Client, locks []*expiring) error {
 	stream, err := pb.NewLeaseClient(client.ActiveConnection()).LeaseKeepAlive(ctx)
 	if err != nil {
 		return fmt.Errorf("renew leases: %w", err)
 	}
-	byLease := make(map[int64]*expiring, len(locks))
-	for _, l := range locks {
-		byLease[int64(l.lease)] = l
-	}
-	var g errgroup.Group
-	g.Go(func() error {
-		for _, l := range locks {
+	for some := range slices.Chunk(locks, atOnce) {
+		sent := time.Now()
+		for _, l := range some {
+			l.due = sent.Add(expiringSeconds * time.Second)
 			if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(l.lease)}); err != nil {
-				return err
+				return fmt.Errorf("renew leases: %w", err)
 			}
 		}
-		return stream.CloseSend()
-	})
-	for range locks {
-		reply, err := stream.Recv()
-		if err != nil {
-			return errors.Join(fmt.Errorf("renew leases: %w", err), g.Wait())
+		for range some {
+			reply, err := stream.Recv()
+			if err != nil {
+				return fmt.Errorf("renew leases: %w", err)
+			}
+			if reply.TTL != expiringSeconds {
+				return fmt.Errorf("lease %016x was granted %d s, want %d", reply.ID, reply.TTL, expiringSeconds)
+			}
 		}
-		if reply.TTL != expiringSeconds {
-			return fmt.Errorf("lease %016x was granted %d s, want %d", reply.ID, reply.TTL, expiringSeconds)
-		}
-		byLease[reply.ID].due = time.Now().Add(expiringSeconds * time.Second)
 	}
-	return g.Wait()
+	return stream.CloseSend()
 }
 
-// putUntil puts one key after the other until done is closed and returns how long
-// the longest took.
+// putUntil puts a key 200 times a second until done is closed, and returns how
+// long the longest took.
 func putUntil(ctx context.Context, client *clientv3.Client, done <-chan struct{}) (longest time.Duration, err error) {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-done:
 			return longest.Round(time.Millisecond), ctx.Err()
-		default:
+		case <-ticker.C:
 		}
 		begin := time.Now()
 		if _, err := client.Put(ctx, "bench/meanwhile", ""); err != nil {

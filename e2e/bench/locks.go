@@ -199,8 +199,8 @@ func (b *lockBench) expiries(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("leases that expire together on %s: %w", side.name, err)
 		}
-		b.claim(fmt.Sprintf("%d leases expire together on %s: the last lock is free; longest put meanwhile %v, the last waiter has its lock %v late",
-			e.leases, side.name, e.longestPut, e.acquired), "within 1s", e.freed.String(), e.freed <= most)
+		b.claim(fmt.Sprintf("%d leases expire together on %s: the last lock is free; its waiter has it after %v, longest put meanwhile %v; CPU of server %v, of %d waiters %v",
+			e.leases, side.name, e.acquired, e.longestPut, e.serverCPU, e.leases, e.clientCPU), "within 1s", e.freed.String(), e.freed <= most)
 	}
 	return nil
 }
