@@ -14,6 +14,8 @@ import (
 const (
 	// aConnection is how many of many contenders share one.
 	aConnection = 500
+	// aHandoffTakes less than that, or the measurement has failed.
+	aHandoffTakes = 30 * time.Second
 	// atOnce bounds requests under way while contenders come and go.
 	atOnce = 100
 )
@@ -90,10 +92,14 @@ func (c contest) watch(ctx context.Context, s *side, client *clientv3.Client, d 
 		return result{}, err
 	}
 	begin, before := time.Now(), acquired.Load()
-	if err := pause(ctx, d); err != nil {
-		return result{}, err
+	n := int64(0)
+	for n == 0 && time.Since(begin) < aHandoffTakes {
+		if err := pause(ctx, d); err != nil {
+			return result{}, err
+		}
+		n = acquired.Load() - before
 	}
-	elapsed, n := time.Since(begin), acquired.Load()-before
+	elapsed := time.Since(begin)
 	after, err := cpuOf(s)
 	if err != nil {
 		return result{}, err
@@ -104,9 +110,10 @@ func (c contest) watch(ctx context.Context, s *side, client *clientv3.Client, d 
 	return result{perSecond: float64(n) / elapsed.Seconds(), cpuPerOp: (after - cpu) / time.Duration(n)}, nil
 }
 
-// rest waits until the members do hardly anything.
+// rest waits until the members do hardly anything. On a busy machine one that
+// would like to gets little of it, so the look is a long one.
 func (s *side) rest(ctx context.Context) error {
-	const look, most = 200 * time.Millisecond, 20 * time.Millisecond
+	const look, most = 500 * time.Millisecond, 20 * time.Millisecond
 	for {
 		before, err := cpuOf(s)
 		if err != nil {
