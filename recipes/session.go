@@ -203,6 +203,7 @@ func (s *Session) granted(lease clientv3.LeaseID, sent time.Duration, ttlSeconds
 
 func (s *Session) start() *Session {
 	s.spawn(s.keepAlive)
+	s.spawn(s.watchEpoch)
 	s.spawn(func() { s.janitor.run(s) })
 	return s
 }
