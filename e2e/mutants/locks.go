@@ -1,0 +1,123 @@
+package main
+
+// locks are defects of lock libraries, as those that docs/TESTING.md numbers, put into package recipes.
+var locks = []mutant{
+	{
+		name: "locks/D1-place-by-lease",
+		what: "the attempts of one session share a place in the queue",
+		edits: []edit{{"recipes/entry.go", `	id := newAttemptID()
+	return s.begin(&entry{`, `	id := fmt.Sprintf("%x", int64(s.lease))
+	return s.begin(&entry{`}},
+		pkg: "./recipes", test: "TestD1TwoLocksOfOneSessionExcludeEachOther",
+	},
+	{
+		name: "locks/D2-trylock-enters",
+		what: "a TryLock that loses has been in the queue",
+		edits: []edit{
+			{"recipes/entry.go", `	if onlyIfFree {
+		fresh =`, `	if false {
+		fresh =`},
+			{"recipes/entry.go", `	if created {
+		return ahead, nil`, `	if created && onlyIfFree && ahead != nil {
+		return nil, ErrLocked
+	}
+	if created {
+		return ahead, nil`},
+		},
+		pkg: "./recipes", test: "TestD2LosingTryLockDisturbsNobody",
+	},
+	{
+		name: "locks/D2-owner-by-name",
+		what: "a key that somebody else made anew is taken for the own one",
+		edits: []edit{{"recipes/entry.go", `clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.revision)`,
+			`clientv3.Compare(clientv3.CreateRevision(e.key), ">", 0)`}},
+		pkg: "./recipes", test: "TestD2RecreatedKeyIsNotOwned",
+	},
+	{
+		name: "locks/D3-unseen-end",
+		what: "a waiter looks at who is ahead, never at its own key",
+		edits: []edit{
+			{"recipes/entry.go", `e.session.spawn(e.watchOwn)`, ``},
+			{"recipes/entry.go", `.If(e.guard()).Then(op)`, `.Then(op)`},
+		},
+		pkg: "./recipes", test: "TestD3WaiterWithoutEntryIsNoOwner",
+	},
+	{
+		name:  "locks/D3-two-snapshots",
+		what:  "that nobody is ahead is read without comparing that the own key is there",
+		edits: []edit{{"recipes/entry.go", `.If(e.guard()).Then(op)`, `.Then(op)`}},
+		pkg:   "./recipes", test: "TestElectionHasNoPhantomLeaderWithoutWatch",
+	},
+	{
+		name: "locks/D5-watch-is-believed",
+		what: "a watch that ended is taken for the end of the one ahead",
+		edits: []edit{{"recipes/entry.go", `		if ahead, err = e.ahead(ctx); err != nil {
+			return err
+		}`, `		return nil`}},
+		pkg: "./recipes", test: "TestD5BrokenWatchIsNeverSuccess",
+	},
+	{
+		name: "locks/D6-asked-once",
+		what: "a place whose request was not answered is neither asked for again nor given up",
+		edits: []edit{
+			{"recipes/entry.go", `	err = e.session.retry(ctx, func(ctx context.Context) error {
+		e.unanswered++`, `	err = e.session.try(ctx, func(ctx context.Context) error {
+		e.unanswered++`},
+			{"recipes/entry.go", `	if err != nil {
+		e.abandon()
+`, `	if err != nil {
+`},
+		},
+		pkg: "./recipes", test: "TestD6LostReplyOfEnqueue",
+	},
+	{
+		name: "locks/D6-orphan",
+		what: "a place whose owner has gone is not given up",
+		edits: []edit{{"recipes/entry.go", `	if err != nil {
+		e.abandon()
+`, `	if err != nil {
+`}},
+		pkg: "./recipes", test: "TestD6CancelledLockLeavesNoOrphan",
+	},
+	{
+		name: "locks/D6-no-mark",
+		what: "an enqueue that was delayed is done after its place was given up",
+		edits: []edit{{"recipes/entry.go", `	if e.mark != "" {
+		fresh =`, `	if false {
+		fresh =`}},
+		pkg: "./recipes", test: "TestD6DelayedEnqueueCannotFollowItsCleanUp",
+	},
+	{
+		name: "locks/D6-no-janitor",
+		what: "a place whose removal was not confirmed is forgotten",
+		edits: []edit{{"recipes/janitor.go", `	j.entries[e] = struct{}{}
+`, ``}},
+		pkg: "./recipes", test: "TestD6JanitorRemovesWhatTheCallerCouldNot",
+	},
+	{
+		name:  "locks/D7-name-within-a-name",
+		what:  "a name is taken for a path",
+		edits: []edit{{"recipes/names.go", `prefix + "/" + escape(name)`, `prefix + "/" + name`}},
+		pkg:   "./recipes", test: "TestD7NoNameIsAnothersPrefix",
+	},
+	{
+		name: "locks/D8-from-the-answer",
+		what: "validity is counted from when the answer came",
+		edits: []edit{{"recipes/keepalive.go", `!s.extend(sent, ttlSeconds)`, `!s.extend(s.now(), ttlSeconds)`},
+			{"recipes/keepalive.go", `		sent := s.now()
+`, ``}},
+		pkg: "./recipes", test: "TestD8ValidityCountsFromTheSending",
+	},
+	{
+		name:  "locks/D8-no-clock",
+		what:  "validity ends when a timer says so, not when the time has come",
+		edits: []edit{{"recipes/session.go", `s.ctx.Err() == nil && int64(s.now()) < s.deadline.Load()`, `s.ctx.Err() == nil`}},
+		pkg:   "./recipes", test: "TestD8ValidityCountsFromTheSending",
+	},
+	{
+		name:  "locks/D8-no-drift",
+		what:  "the store's clock is taken to run no faster than the own one",
+		edits: []edit{{"recipes/keepalive.go", `ttl*(1-s.options.MaxDrift)`, `ttl`}},
+		pkg:   "./recipes", test: "TestD8ValidityCountsFromTheSending",
+	},
+}
