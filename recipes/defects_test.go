@@ -3,6 +3,7 @@ package recipes
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,12 +21,12 @@ func TestD1TwoLocksOfOneSessionExcludeEachOther(t *testing.T) {
 	f := newFixture(t)
 	m := f.mutex(f.session, "one")
 	first := f.lock(m)
+	if _, err := m.TryLock(t.Context()); !errors.Is(err, ErrLocked) {
+		t.Fatalf("TryLock beside a holder of the same session: %v", err)
+	}
 	later := f.lockLater(t.Context(), f.mutex(f.session, "one"))
 	if keys := f.awaitQueue(m, 2); keys[0] != first.Key() {
 		t.Fatalf("queue is %v, held by %s", keys, first.Key())
-	}
-	if _, err := m.TryLock(t.Context()); !errors.Is(err, ErrLocked) {
-		t.Fatalf("TryLock beside a holder of the same session: %v", err)
 	}
 	select {
 	case o := <-later:
@@ -299,9 +300,20 @@ func TestD6DelayedDuplicateCannotFollowUnlock(t *testing.T) {
 func TestD7NoNameIsAnothersPrefix(t *testing.T) {
 	names := []string{"jobs", "jobs/", "jobs/nightly", "jobs/q", "jobs/q/", "jobs/q/00", "jobs%2Fnightly", "jobs%", "%", "/", "//", "q", "x", ".", "..", "\x00", "\xff", "jobs nightly", "é"}
 	f := newFixture(t)
-	for _, name := range names {
-		if _, err := f.mutex(f.session, name).TryLock(t.Context()); err != nil {
-			t.Errorf("%q: %v", name, err)
+	backwards := slices.Clone(names)
+	slices.Reverse(backwards)
+	for _, order := range [][]string{names, backwards} { // whether "a" or "a/b" is first
+		var holds []*Hold
+		for _, name := range order {
+			hold, err := f.mutex(f.session, name).TryLock(t.Context())
+			if err != nil {
+				t.Errorf("%q: %v", name, err)
+				continue
+			}
+			holds = append(holds, hold)
+		}
+		for _, hold := range holds {
+			f.unlock(hold)
 		}
 	}
 	for i, a := range names {

@@ -17,10 +17,12 @@ func TestD1TwoLocksOfOneSession(t *testing.T) {
 	onEachArm(t, func(r *rig) (defect string) {
 		s := r.open()
 		first := r.must(s.lock(r.Context(), r.name))
-		second := r.later(s.lock)
-		if o, came := awaitKeys(r, r.library.lockDir(r.name), 2, second); came {
+		second := r.enter(r.library.lockDir(r.name), s.lock)
+		select {
+		case o := <-second:
 			r.must(o.hold, o.err)
 			return "both of one session hold the lock"
+		default:
 		}
 		if r.free(s, r.name) {
 			return "a third of the session got the lock"
@@ -39,16 +41,12 @@ func TestD2LosingTryLock(t *testing.T) {
 		dir := r.library.lockDir(r.name)
 		holder, session, other := r.open(), r.open(), r.open()
 		first := r.must(holder.lock(r.Context(), r.name))
-		second := r.later(session.lock)
-		r.wait(dir, 2)
+		second := r.enter(dir, session.lock)
 		if r.free(session, r.name) {
 			r.Fatal("the lock was free")
 		}
-		queued := len(r.keys(dir))
-		third := r.later(other.lock)
-		r.wait(dir, queued+1)
-		r.later(session.lock)
-		r.wait(dir, queued+2)
+		third := r.enter(dir, other.lock)
+		r.enter(dir, session.lock)
 		r.release(first)
 		got := await(r, second)
 		r.must(got.hold, got.err)
@@ -70,10 +68,8 @@ func TestD3PhantomLeader(t *testing.T) {
 		}
 		leader, dead := r.open(), r.open()
 		first := r.must(leader.campaign(r.Context(), r.name, ""))
-		second := r.later(campaign(dead))
-		r.wait(dir, 2)
+		second := r.enter(dir, campaign(dead))
 		r.kill(dead)
-		r.wait(dir, 1)
 		r.release(first)
 		if o := await(r, second); o.err != nil {
 			return ""
@@ -81,8 +77,7 @@ func TestD3PhantomLeader(t *testing.T) {
 		if keys := r.keys(dir); len(keys) != 0 {
 			r.Fatalf("candidates are %v", keys)
 		}
-		o := await(r, r.later(campaign(r.open())))
-		r.must(o.hold, o.err)
+		r.must(r.open().campaign(r.Context(), r.name, ""))
 		return "the candidate of a dead session leads, and another one too"
 	})
 }
@@ -93,12 +88,9 @@ func TestD4TwoWriters(t *testing.T) {
 		dir := r.library.lockDir(r.name)
 		holder, dead, other := r.open(), r.open(), r.open()
 		first := r.must(holder.lockToWrite(r.Context(), r.name))
-		second := r.later(dead.lockToWrite)
-		r.wait(dir, 2)
+		second := r.enter(dir, dead.lockToWrite)
 		r.kill(dead)
-		r.wait(dir, 1)
-		third := r.later(other.lockToWrite)
-		r.wait(dir, 2)
+		third := r.enter(dir, other.lockToWrite)
 		r.release(first)
 		o := await(r, third)
 		r.must(o.hold, o.err)
@@ -121,7 +113,7 @@ func TestD5BarrierWithoutWatch(t *testing.T) {
 	t.Run("compacted", func(t *testing.T) {
 		onEachArm(t, func(r *rig) (defect string) {
 			w := newWatches(0)
-			compact := afterFirst(reads, func() error {
+			compact := afterFirst(reads(r.name), func() error {
 				revision, err := r.put()
 				if err != nil {
 					return err
@@ -257,10 +249,10 @@ func TestUnlockByName(t *testing.T) {
 			r.Fatal(err)
 		}
 		r.must(r.open().lock(r.Context(), r.name))
-		r.later(s.lock)
-		r.wait(dir, 2)
+		r.enter(dir, s.lock)
+		queued := len(r.keys(dir))
 		first.release(r.Context()) // what there is to be said of it is the next test's
-		if len(r.keys(dir)) != 2 {
+		if len(r.keys(dir)) < queued {
 			return "the place of a waiter was deleted by who had lost the lock"
 		}
 		return ""
@@ -287,10 +279,8 @@ func TestWaiterOfADeadSession(t *testing.T) {
 	onEachArm(t, func(r *rig) (defect string) {
 		s := r.open()
 		r.must(r.open().lock(r.Context(), r.name))
-		waiter := r.later(s.lock)
-		r.wait(r.library.lockDir(r.name), 2)
+		waiter := r.enter(r.library.lockDir(r.name), s.lock)
 		r.kill(s)
-		r.wait(r.library.lockDir(r.name), 1)
 		select {
 		case o := <-waiter:
 			if o.err == nil {
@@ -309,7 +299,9 @@ func TestFailedCampaignIsElected(t *testing.T) {
 		first := r.must(r.open().campaign(r.Context(), r.name, ""))
 		w := newWatches(1)
 		s := r.open(w.option())
-		second := r.later(func(ctx context.Context, name string) (hold, error) { return s.campaign(ctx, name, "") })
+		second := r.enter(r.library.electionDir(r.name), func(ctx context.Context, name string) (hold, error) {
+			return s.campaign(ctx, name, "")
+		})
 		select {
 		case o := <-second:
 			if o.err == nil {

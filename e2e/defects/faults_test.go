@@ -93,9 +93,12 @@ func enters(req any) bool {
 	return false
 }
 
-func reads(req any) bool {
-	_, ok := req.(*pb.RangeRequest)
-	return ok
+// reads is a request for a key of the name.
+func reads(name string) func(req any) bool {
+	return func(req any) bool {
+		get, ok := req.(*pb.RangeRequest)
+		return ok && strings.Contains(string(get.Key), name)
+	}
 }
 
 func lostReply() error { return status.Error(codes.Unavailable, "the reply was lost") }

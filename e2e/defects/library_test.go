@@ -136,7 +136,7 @@ func (ours) open(ctx context.Context, c *clientv3.Client, ttlSeconds int) (sessi
 }
 
 func (ours) lockDir(name string) string     { return recipes.DefaultLockPrefix + "/" + name + "/" }
-func (ours) electionDir(name string) string { return name + "/" }
+func (ours) electionDir(name string) string { return recipes.DefaultElectionPrefix + "/" + name + "/" }
 
 type ourSession struct{ *recipes.Session }
 
@@ -153,7 +153,7 @@ func (s ourSession) tryLock(ctx context.Context, name string) (hold, error) {
 }
 
 func (s ourSession) lockToWrite(ctx context.Context, name string) (hold, error) {
-	return held(recipes.NewMutex(s.Session, name, nil).Lock(ctx))
+	return held(recipes.NewRWMutex(s.Session, name, nil).Lock(ctx))
 }
 
 func held(h *recipes.Hold, err error) (hold, error) { return ourHold{h}, err }
@@ -164,7 +164,7 @@ func (h ourHold) key() string                       { return h.Key() }
 func (h ourHold) release(ctx context.Context) error { return h.Unlock(ctx) }
 
 func (s ourSession) campaign(ctx context.Context, name, value string) (hold, error) {
-	l, err := recipes.NewElection(s.Session, name).Campaign(ctx, value)
+	l, err := recipes.NewElection(s.Session, name, nil).Campaign(ctx, value)
 	return ourLeadership{l}, err
 }
 
@@ -177,7 +177,7 @@ func (s ourSession) observe(ctx context.Context, name string) <-chan string {
 	leaders := make(chan string)
 	go func() {
 		defer close(leaders)
-		for now, err := range recipes.NewElection(s.Session, name).Observe(ctx) {
+		for now, err := range recipes.NewElection(s.Session, name, nil).Observe(ctx) {
 			if err != nil {
 				return
 			}

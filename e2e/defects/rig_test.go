@@ -177,14 +177,32 @@ type outcome struct {
 
 type acquisition func(ctx context.Context, name string) (hold, error)
 
-// later acquires beside the test and delivers the outcome.
-func (r *rig) later(acquire acquisition) <-chan outcome {
+// enter acquires beside the test and delivers the outcome. It returns once there is one, or a place in the queue.
+func (r *rig) enter(dir string, acquire acquisition) <-chan outcome {
+	r.Helper()
+	before := len(r.keys(dir))
 	done := make(chan outcome, 1)
 	go func() {
 		h, err := acquire(r.Context(), r.name)
 		done <- outcome{h, err}
 	}()
-	return done
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	changes := r.operator.Watch(ctx, dir, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	for {
+		select {
+		case o := <-done:
+			done <- o
+			return done
+		case _, open := <-changes:
+			if !open {
+				r.Fatalf("nobody came to %s", dir)
+			}
+			if len(r.keys(dir)) > before {
+				return done
+			}
+		}
+	}
 }
 
 // await is the outcome of what surely ends.
@@ -211,33 +229,6 @@ func (r *rig) keys(dir string) []string {
 		keys = append(keys, string(kv.Key))
 	}
 	return keys
-}
-
-// awaitKeys returns once there are n keys below dir, or something came from until, and then reports which.
-func awaitKeys[T any](r *rig, dir string, n int, until <-chan T) (v T, came bool) {
-	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
-	defer cancel()
-	changes := r.operator.Watch(ctx, dir, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
-	for {
-		select {
-		case v := <-until:
-			return v, true
-		case _, open := <-changes:
-			if !open {
-				r.Fatalf("there were never %d keys below %s: %v", n, dir, r.keys(dir))
-			}
-			if len(r.keys(dir)) == n {
-				return v, false
-			}
-		}
-	}
-}
-
-// wait returns once n hold the lock or wait for it.
-func (r *rig) wait(dir string, n int) {
-	r.Helper()
-	awaitKeys[struct{}](r, dir, n, nil)
 }
 
 // kill ends a session as the store does when its client was silent for too long, and the client does not know yet.

@@ -5,9 +5,11 @@ var locks = []mutant{
 	{
 		name: "locks/D1-place-by-lease",
 		what: "the attempts of one session share a place in the queue",
-		edits: []edit{{"recipes/entry.go", `	id := newAttemptID()
-	return s.begin(&entry{`, `	id := fmt.Sprintf("%x", int64(s.lease))
-	return s.begin(&entry{`}},
+		edits: []edit{{"recipes/lock.go", `	id := l.newAttempt()
+	return l.newEntry(queueDir, id, writersDir+id)
+`, `	id := fmt.Sprintf("%x", int64(l.session.lease))
+	return l.newEntry(queueDir, id, writersDir+id)
+`}},
 		pkg: "./recipes", test: "TestD1TwoLocksOfOneSessionExcludeEachOther",
 	},
 	{
@@ -15,14 +17,15 @@ var locks = []mutant{
 		what: "a TryLock that loses has been in the queue",
 		edits: []edit{
 			{"recipes/entry.go", `	if onlyIfFree {
-		fresh =`, `	if false {
-		fresh =`},
-			{"recipes/entry.go", `	if created {
-		return ahead, nil`, `	if created && onlyIfFree && ahead != nil {
+`, `	if false {
+`},
+			{"recipes/entry.go", `	case created:
+		return placeOf(before), nil
+`, `	case created && onlyIfFree && before != nil:
 		return nil, ErrLocked
-	}
-	if created {
-		return ahead, nil`},
+	case created:
+		return placeOf(before), nil
+`},
 		},
 		pkg: "./recipes", test: "TestD2LosingTryLockDisturbsNobody",
 	},
@@ -38,14 +41,14 @@ var locks = []mutant{
 		what: "a waiter looks at who is ahead, never at its own key",
 		edits: []edit{
 			{"recipes/entry.go", `e.session.spawn(e.watchOwn)`, ``},
-			{"recipes/entry.go", `.If(e.guard()).Then(op)`, `.Then(op)`},
+			{"recipes/entry.go", `.If(e.guard()).Then(ops...)`, `.Then(ops...)`},
 		},
 		pkg: "./recipes", test: "TestD3WaiterWithoutEntryIsNoOwner",
 	},
 	{
 		name:  "locks/D3-two-snapshots",
 		what:  "that nobody is ahead is read without comparing that the own key is there",
-		edits: []edit{{"recipes/entry.go", `.If(e.guard()).Then(op)`, `.Then(op)`}},
+		edits: []edit{{"recipes/entry.go", `.If(e.guard()).Then(ops...)`, `.Then(ops...)`}},
 		pkg:   "./recipes", test: "TestElectionHasNoPhantomLeaderWithoutWatch",
 	},
 	{
@@ -80,12 +83,10 @@ var locks = []mutant{
 		pkg: "./recipes", test: "TestD6CancelledLockLeavesNoOrphan",
 	},
 	{
-		name: "locks/D6-no-mark",
-		what: "an enqueue that was delayed is done after its place was given up",
-		edits: []edit{{"recipes/entry.go", `	if e.mark != "" {
-		fresh =`, `	if false {
-		fresh =`}},
-		pkg: "./recipes", test: "TestD6DelayedEnqueueCannotFollowItsCleanUp",
+		name:  "locks/D6-no-mark",
+		what:  "an enqueue that was delayed is done after its place was given up",
+		edits: []edit{{"recipes/entry.go", `clientv3.Compare(clientv3.CreateRevision(e.mark), "=", 0), `, ``}},
+		pkg:   "./recipes", test: "TestD6DelayedEnqueueCannotFollowItsCleanUp",
 	},
 	{
 		name: "locks/D6-no-janitor",
@@ -119,5 +120,67 @@ var locks = []mutant{
 		what:  "the store's clock is taken to run no faster than the own one",
 		edits: []edit{{"recipes/keepalive.go", `ttl*(1-s.options.MaxDrift)`, `ttl`}},
 		pkg:   "./recipes", test: "TestD8ValidityCountsFromTheSending",
+	},
+	{
+		name: "locks/D4-unseen-end",
+		what: "a writer looks at who is ahead, never at its own key",
+		edits: []edit{
+			{"recipes/entry.go", `e.session.spawn(e.watchOwn)`, ``},
+			{"recipes/entry.go", `.If(e.guard()).Then(ops...)`, `.Then(ops...)`},
+		},
+		pkg: "./recipes", test: "TestD4DeadSessionsWriterIsNotLetIn",
+	},
+	{
+		name:  "locks/D4-not-told",
+		what:  "a holder is not told that its key was deleted",
+		edits: []edit{{"recipes/entry.go", `e.session.spawn(e.watchOwn)`, ``}},
+		pkg:   "./recipes", test: "TestD4WriterWhoseKeyIsDeletedHasLost",
+	},
+	{
+		name: "locks/rw-writer-beside-readers",
+		what: "a writer waits for writers alone",
+		edits: []edit{{"recipes/lock.go", `l.newEntry(queueDir, id, writersDir+id, l.path+readersDir+id)`,
+			`l.newEntry(writersDir, id, writersDir+id, l.path+readersDir+id)`}},
+		pkg: "./recipes", test: "TestReadersShareAndWritersExclude",
+	},
+	{
+		name: "locks/rw-reader-beside-mutex",
+		what: "a reader waits for nobody",
+		edits: []edit{{"recipes/lock.go", `l.newEntry(writersDir, id, readersDir+id)`,
+			`l.newEntry("/nobody/", id, readersDir+id)`}},
+		pkg: "./recipes", test: "TestMutexAndRWMutexOfANameExclude",
+	},
+	{
+		name: "locks/rw-upgrade-beside-readers",
+		what: "a reader becomes the writer beside another reader",
+		edits: []edit{{"recipes/rwmutex.go", `If(r.guard(), alone)`, `If(r.guard())`},
+			{"recipes/rwmutex.go", `	alone := clientv3`, `	_ = clientv3`}},
+		pkg: "./recipes", test: "TestTryUpgrade",
+	},
+	{
+		name:  "locks/rw-token-of-downgrade",
+		what:  "who was a writer reads with the token of the reader it was before",
+		edits: []edit{{"recipes/rwmutex.go", `fence.Shared, h.granted)`, `fence.Shared, r.revision)`}},
+		pkg:   "./recipes", test: "TestTryUpgrade",
+	},
+	{
+		name:  "locks/semaphore-over-its-limit",
+		what:  "what is asked for is not counted",
+		edits: []edit{{"recipes/semaphore.go", `taken.count()+a.who.Weight > limit`, `taken.count() >= limit`}},
+		pkg:   "./recipes", test: "TestSemaphoreAdmitsItsLimitInOrder",
+	},
+	{
+		name: "locks/semaphore-out-of-turn",
+		what: "who comes takes what is free although others wait for it",
+		edits: []edit{{"recipes/grant.go", `clientv3.Compare(clientv3.CreateRevision(p.path+queueDir).WithPrefix(), "=", 0)`,
+			`clientv3.Compare(clientv3.CreateRevision(p.path+queueDir), "=", 0)`}},
+		pkg: "./recipes", test: "TestSemaphoreAdmitsItsLimitInOrder",
+	},
+	{
+		name: "locks/semaphore-stale-limit",
+		what: "who waits does not look when the limit changes",
+		edits: []edit{{"recipes/semaphore.go", `return a.path + holdersDir, a.path + limitKey + "\x00"`,
+			`return a.path + holdersDir, clientv3.GetPrefixRangeEnd(a.path + holdersDir)`}},
+		pkg: "./recipes", test: "TestSemaphoreLimitChanges",
 	},
 }
