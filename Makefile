@@ -1,6 +1,6 @@
 # Every target needs Go, git and make alone, but where it says otherwise.
 .DEFAULT_GOAL := help
-.PHONY: help build peers clients demo test race fuzz lint gen bench bench-locks clean
+.PHONY: help build peers clients demo test race mutants fuzz lint gen bench bench-locks clean
 
 GO       ?= go
 FUZZTIME ?= 20s
@@ -30,6 +30,9 @@ test: build peers ## all tests; a few minutes on two cores (those on PostgreSQL 
 
 race: build peers ## the packages' tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -short -timeout 30m ./...
+
+mutants: peers ## known defects put back one at a time; each must be found by its test. MUTANTS=regexp for some
+	$(GO) run ./e2e/mutants -run '$(MUTANTS)'
 
 fuzz: ## every fuzz target for FUZZTIME each, 20 s unless it is set
 	@git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|(.*)/[^/]*_test.go:func (.*)|./\1 \2|' | \

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -44,12 +45,7 @@ func run(ctx context.Context, pattern string, list bool, timeout time.Duration) 
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "mutants-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	return hunter{root, dir, timeout}.hunt(ctx, os.Stdout, chosen)
+	return hunter{root, timeout, runtime.GOMAXPROCS(0)}.hunt(ctx, os.Stdout, chosen)
 }
 
 // all is every mutant there is.

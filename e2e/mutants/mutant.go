@@ -29,12 +29,12 @@ func (m mutant) mutated(root string) (map[string]string, error) {
 		if !ok {
 			read, err := os.ReadFile(filepath.Join(root, e.file))
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", m.name, err)
+				return nil, fmt.Errorf("%s: %w", e.file, err)
 			}
 			text = string(read)
 		}
 		if n := strings.Count(text, e.old); n != 1 {
-			return nil, fmt.Errorf("%s: what it replaces stands %d times in %s, not once:\n%s", m.name, n, e.file, e.old)
+			return nil, fmt.Errorf("what it replaces stands %d times in %s, not once:\n%s", n, e.file, e.old)
 		}
 		files[e.file] = strings.Replace(text, e.old, e.new, 1)
 	}

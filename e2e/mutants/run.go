@@ -6,17 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // hunter runs tests of a module with mutants in it.
 type hunter struct {
 	root    string        // of the module
-	dir     string        // for what is built
 	timeout time.Duration // after which a test that hangs has failed
+	atOnce  int           // how many mutants are tried at a time
 }
 
 // hunt tries every mutant, after their tests have passed in the tree as it is. The error says how many survived, or what
@@ -26,16 +31,27 @@ func (h hunter) hunt(ctx context.Context, w io.Writer, mutants []mutant) error {
 	if err := h.passWithout(ctx, mutants); err != nil {
 		return err
 	}
+	var mu sync.Mutex // guards w and survived
 	survived := 0
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(h.atOnce)
 	for _, m := range mutants {
-		o, err := h.try(ctx, m)
-		if err != nil {
+		group.Go(func() error {
+			o, err := h.try(ctx, m)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if o.passed {
+				survived++
+			}
+			_, err = fmt.Fprintf(w, "%-14s%6.1f s  %-32s %s\n", o.verdict(), o.took.Seconds(), m.name, m.what)
 			return err
-		}
-		if o.passed {
-			survived++
-		}
-		fmt.Fprintf(w, "%-14s%6.1f s  %-30s %s\n", o.verdict(), o.took.Seconds(), m.name, m.what)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	n := len(mutants)
 	fmt.Fprintf(w, "%d of %d killed (%d %%), in %.0f s\n", n-survived, n, 100*(n-survived)/n, time.Since(began).Seconds())
@@ -49,54 +65,62 @@ func (h hunter) hunt(ctx context.Context, w io.Writer, mutants []mutant) error {
 func (h hunter) passWithout(ctx context.Context, mutants []mutant) error {
 	tests := map[string][]string{} // by package
 	for _, m := range mutants {
-		tests[m.pkg] = append(tests[m.pkg], m.test)
+		if !slices.Contains(tests[m.pkg], m.test) {
+			tests[m.pkg] = append(tests[m.pkg], m.test)
+		}
 	}
 	for pkg, names := range tests {
-		if err := h.build(ctx, pkg, ""); err != nil {
-			return err
-		}
-		// Together they have the time of each.
-		h.timeout *= time.Duration(len(names))
-		o, err := h.run(ctx, pkg, names...)
+		patient := h
+		patient.timeout *= time.Duration(len(names)) // together they have the time of each
+		o, err := patient.test(ctx, nil, pkg, names...)
 		if err == nil && !o.passed {
-			err = errors.New("it fails without a mutant")
+			err = fmt.Errorf("they fail without a mutant\n%s", o.output)
 		}
 		if err != nil {
-			return fmt.Errorf("tests of %s: %w\n%s", pkg, err, o.output)
+			return fmt.Errorf("tests of %s: %w", pkg, err)
 		}
 	}
 	return nil
 }
 
 // try runs the test that must fail with m in the tree.
-func (h hunter) try(ctx context.Context, m mutant) (o outcome, err error) {
+func (h hunter) try(ctx context.Context, m mutant) (outcome, error) {
 	files, err := m.mutated(h.root)
 	if err != nil {
-		return o, err
+		return outcome{}, err
 	}
-	overlay, err := writeOverlay(h.root, h.dir, files)
+	return h.test(ctx, files, m.pkg, m.test)
+}
+
+// test builds a package's tests with some files replaced, and runs those of the names given.
+func (h hunter) test(ctx context.Context, files map[string]string, pkg string, names ...string) (o outcome, err error) {
+	dir, err := os.MkdirTemp("", "mutant-")
 	if err != nil {
 		return o, err
 	}
-	if err := h.build(ctx, m.pkg, overlay); err != nil {
-		return o, fmt.Errorf("%s: %w", m.name, err)
+	defer os.RemoveAll(dir)
+	overlay, err := writeOverlay(h.root, dir, files)
+	if err != nil {
+		return o, err
 	}
-	if o, err = h.run(ctx, m.pkg, m.test); err != nil {
-		return o, fmt.Errorf("%s: %w\n%s", m.name, err, o.output)
+	binary := filepath.Join(dir, "test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, pkg)
+	build.Dir = h.root
+	if out, err := build.CombinedOutput(); err != nil {
+		return o, fmt.Errorf("build of %s: %w\n%s", pkg, err, out)
 	}
-	return o, nil
-}
-
-func (h hunter) binary() string { return filepath.Join(h.dir, "test") }
-
-// build makes the binary of a package's tests.
-func (h hunter) build(ctx context.Context, pkg, overlay string) error {
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", h.binary(), pkg)
-	cmd.Dir = h.root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build tests of %s: %w\n%s", pkg, err, out)
+	pattern := "^(" + strings.Join(names, "|") + ")$"
+	run := exec.CommandContext(ctx, binary, "-test.v", "-test.run="+pattern, "-test.timeout="+h.timeout.String())
+	run.Dir = filepath.Join(h.root, pkg)
+	began := time.Now()
+	o.output, err = run.CombinedOutput()
+	o.took, o.passed = time.Since(began), err == nil
+	o.hung = bytes.Contains(o.output, []byte("panic: test timed out"))
+	var exit *exec.ExitError
+	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) {
+		return o, errors.Join(ctx.Err(), err)
 	}
-	return nil
+	return o, o.ran(names)
 }
 
 // outcome is what came of a test.
@@ -118,26 +142,15 @@ func (o outcome) verdict() string {
 	}
 }
 
-// run runs some tests with the binary. That they fail is an outcome, that they do not run is an error.
-func (h hunter) run(ctx context.Context, pkg string, tests ...string) (o outcome, err error) {
-	pattern := "^(" + strings.Join(tests, "|") + ")$"
-	cmd := exec.CommandContext(ctx, h.binary(), "-test.v", "-test.run="+pattern, "-test.timeout="+h.timeout.String())
-	cmd.Dir = filepath.Join(h.root, pkg)
-	began := time.Now()
-	o.output, err = cmd.CombinedOutput()
-	o.took, o.passed = time.Since(began), err == nil
-	o.hung = bytes.Contains(o.output, []byte("panic: test timed out"))
-	var exit *exec.ExitError
-	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) {
-		return o, errors.Join(ctx.Err(), err)
-	}
-	for _, test := range tests {
-		if !bytes.Contains(o.output, []byte("=== RUN   "+test+"\n")) {
-			return o, fmt.Errorf("there is no %s", test)
+// ran returns an error if one of the tests did not run: a test that is not there, or skipped, passes for go.
+func (o outcome) ran(names []string) error {
+	for _, name := range names {
+		if !bytes.Contains(o.output, []byte("=== RUN   "+name+"\n")) {
+			return fmt.Errorf("there is no %s\n%s", name, o.output)
 		}
-		if bytes.Contains(o.output, []byte("--- SKIP: "+test+" ")) {
-			return o, fmt.Errorf("%s was skipped", test)
+		if bytes.Contains(o.output, []byte("--- SKIP: "+name+" ")) {
+			return fmt.Errorf("%s was skipped\n%s", name, o.output)
 		}
 	}
-	return o, nil
+	return nil
 }
