@@ -80,65 +80,64 @@ func TestSemaphoreGrantRestsOnWhatIs(t *testing.T) {
 	}
 }
 
-// A session that knows another epoch is given nothing: its tokens would be of revisions that come again.
-func TestNothingIsGrantedInAnotherEpoch(t *testing.T) {
+// Nor is it in an election when another one was elected meanwhile.
+func TestElectionGrantRestsOnWhatIs(t *testing.T) {
 	f := newFixture(t)
-	holder := f.lock(f.mutex(f.session, "held"))
-	if _, err := f.client.Put(t.Context(), EpochKey, "1"); err != nil {
+	options := &ElectionOptions{Prefix: f.options.Prefix}
+	var faults faults
+	e := NewElection(openSession(t, dial(t, startServer(t), faults.option()), 60), "one", options)
+	other := NewElection(f.session, "one", options)
+	leaders := make(chan int64, 1)
+	faults.set(func(ctx context.Context, req *pb.TxnRequest, send func(context.Context) error) error {
+		if !isGrant(req) {
+			return send(ctx)
+		}
+		faults.set(nil)
+		if _, err := other.Campaign(ctx, ""); err != nil {
+			return err
+		}
+		err := send(ctx)
+		all, counting := f.client.Get(ctx, other.leaders, clientv3.WithPrefix())
+		if counting == nil {
+			leaders <- countHolders(all)
+		}
+		return errors.Join(err, counting)
+	})
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	done := f.campaignLater(ctx, e, "")
+	if n := <-leaders; n != 1 {
+		t.Errorf("%d lead", n)
+	}
+	giveUp()
+	<-done
+}
+
+// countHolders counts the keys of holders, without what stands below them.
+func countHolders(resp *clientv3.GetResponse) (n int64) {
+	for _, kv := range resp.Kvs {
+		if !strings.HasSuffix(string(kv.Key), aboutSuffix) {
+			n++
+		}
+	}
+	return n
+}
+
+// A slot whose holder's session has ended is taken as long as the lock delay lasts.
+func TestSlotsAreDelayed(t *testing.T) {
+	f := newFixture(t)
+	s, err := NewSession(t.Context(), f.client, &SessionOptions{TTLSeconds: 60, LockDelay: time.Minute})
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.client.Delete(context.Background(), EpochKey)
-	if _, err := f.mutex(f.session, "one").Lock(t.Context()); !errors.Is(err, ErrLost) || !errors.Is(err, ErrEpochChanged) {
-		t.Fatalf("Lock: %v", err)
-	}
-	if err := holder.Valid(); !errors.Is(err, ErrEpochChanged) {
-		t.Errorf("what was held before: %v", err)
-	}
-	s := openSession(t, f.client, 60)
-	if epoch := f.lock(f.mutex(s, "one")).Token().Fields().Epoch; epoch != 1 {
-		t.Errorf("a token of epoch %d", epoch)
-	}
-}
-
-func (f *fixture) revoke(lease clientv3.LeaseID) {
-	f.Helper()
-	if _, err := f.client.Revoke(f.Context(), lease); err != nil {
-		f.Fatal(err)
-	}
-}
-
-// With a lock delay the end of a session that gave nothing up frees nothing yet; the end of the delay does.
-func TestLockDelay(t *testing.T) {
-	for what, kind := range map[string]func(f *fixture, s *Session) (lock, tryLock func(context.Context) (*Hold, error)){
-		"mutex": func(f *fixture, s *Session) (lock, tryLock func(context.Context) (*Hold, error)) {
-			m := f.mutex(s, "one")
-			return m.Lock, m.TryLock
-		},
-		"semaphore": func(f *fixture, s *Session) (lock, tryLock func(context.Context) (*Hold, error)) {
-			m := f.semaphore(s, 1)
-			return acquire(m, 1), func(ctx context.Context) (*Hold, error) { return m.TryAcquire(ctx, 1) }
-		},
-	} {
-		t.Run(what, func(t *testing.T) {
-			f := newFixture(t)
-			s, err := NewSession(t.Context(), f.client, &SessionOptions{TTLSeconds: 60, LockDelay: time.Minute})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			delayed, _ := kind(f, s)
-			next, tryNext := kind(f, f.session)
-			f.unlock(f.must(delayed(t.Context())))
-			f.unlock(f.must(tryNext(t.Context()))) // what is given up is free at once
-			lost := f.must(delayed(t.Context()))
-			f.revoke(s.lease)
-			if _, err := tryNext(t.Context()); !errors.Is(err, ErrLocked) {
-				t.Fatalf("during the delay: %v", err)
-			}
-			waiter := f.later(next)
-			f.revoke(s.delayLease)
-			f.unlock(f.await(waiter))
-			<-lost.Context().Done()
-		})
+	defer s.Close()
+	f.must(f.semaphore(s, 1).Acquire(t.Context(), 1))
+	for i, lease := range []clientv3.LeaseID{s.lease, s.delayLease} {
+		if _, err := f.client.Revoke(t.Context(), lease); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.semaphore(f.session, 1).TryAcquire(t.Context(), 1); (i == 0) != errors.Is(err, ErrLocked) {
+			t.Fatalf("TryAcquire after the end of lease %d: %v", i, err)
+		}
 	}
 }

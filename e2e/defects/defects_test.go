@@ -4,7 +4,6 @@ package defects
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -130,9 +129,6 @@ func TestD5BarrierWithoutWatch(t *testing.T) {
 // passes lets a session wait at a closed barrier until it passes or waits for good.
 func passes(r *rig, w *watches, s session) (defect string) {
 	open, err := r.open().holdBarrier(r.Context(), r.name)
-	if errors.Is(err, errors.ErrUnsupported) {
-		r.Skip("there is no barrier yet")
-	}
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -93,11 +93,15 @@ func enters(req any) bool {
 	return false
 }
 
-// reads is a request for a key of the name.
+// reads is a request that reads a key of the name, and writes nothing.
 func reads(name string) func(req any) bool {
+	has := func(get *pb.RangeRequest) bool { return get != nil && strings.Contains(string(get.Key), name) }
 	return func(req any) bool {
-		get, ok := req.(*pb.RangeRequest)
-		return ok && strings.Contains(string(get.Key), name)
+		if get, ok := req.(*pb.RangeRequest); ok {
+			return has(get)
+		}
+		txn, ok := req.(*pb.TxnRequest)
+		return ok && !enters(req) && len(txn.Success) > 0 && has(txn.Success[0].GetRequestRange())
 	}
 }
 

@@ -190,8 +190,11 @@ func (s ourSession) observe(ctx context.Context, name string) <-chan string {
 	return leaders
 }
 
-func (s ourSession) awaitBarrier(context.Context, string) error { return errors.ErrUnsupported }
+func (s ourSession) awaitBarrier(ctx context.Context, name string) error {
+	return recipes.NewBarrier(s.Session, name, nil).Wait(ctx)
+}
 
-func (s ourSession) holdBarrier(context.Context, string) (release func() error, err error) {
-	return nil, errors.ErrUnsupported
+func (s ourSession) holdBarrier(ctx context.Context, name string) (release func() error, err error) {
+	b := recipes.NewBarrier(s.Session, name, nil)
+	return func() error { return b.Release(ctx) }, b.Hold(ctx)
 }

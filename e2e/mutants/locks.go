@@ -83,6 +83,19 @@ var locks = []mutant{
 		test: "TestD5BrokenWatchIsNeverSuccess",
 	},
 	{
+		name: "locks/D5-barrier-without-watch",
+		what: "whoever waits at a barrier passes when the watch ends",
+		edits: []edit{{"recipes/follow.go", `	return false, nil
+}
+
+// after`, `	return true, nil
+}
+
+// after`}},
+		pkg:  "./recipes",
+		test: "TestD5BarrierWaitWithBrokenWatches",
+	},
+	{
 		name: "locks/D6-asked-once",
 		what: "a place whose request was not answered is neither asked for again nor given up",
 		edits: []edit{
@@ -227,7 +240,7 @@ var locks = []mutant{
 		what:  "a session goes on after a backup was restored",
 		edits: []edit{{"recipes/entry.go", `, e.session.epoch.unchanged())`, `)`}},
 		pkg:   "./recipes",
-		test:  "TestNothingIsGrantedInAnotherEpoch",
+		test:  "TestChangedEpochEndsSessions",
 	},
 	{
 		name:  "locks/no-delay",
@@ -242,6 +255,21 @@ var locks = []mutant{
 		edits: []edit{{"recipes/semaphore.go", `strings.HasSuffix(string(kv.Key), askSuffix)`,
 			`strings.HasSuffix(string(kv.Key), askSuffix) || strings.HasSuffix(string(kv.Key), delaySuffix)`}},
 		pkg:  "./recipes",
-		test: "TestLockDelay",
+		test: "TestSlotsAreDelayed",
+	},
+	{
+		name:  "locks/election-two-leaders",
+		what:  "a leader is elected because there was none a moment ago",
+		edits: []edit{{"recipes/election.go", `only: []clientv3.Cmp{vacant}`, `only: []clientv3.Cmp{vacant}[:0]`}},
+		pkg:   "./recipes",
+		test:  "TestElectionGrantRestsOnWhatIs",
+	},
+	{
+		name: "locks/election-token-of-the-place",
+		what: "a leader's token is that of its place in the queue, which others can lead before",
+		edits: []edit{{"recipes/election.go", `newHold(p.holding, fence.Exclusive, p.holding.revision)`,
+			`newHold(p.holding, fence.Exclusive, max(1, p.waiting.revision))`}},
+		pkg:  "./recipes",
+		test: "TestTransfer",
 	},
 }
