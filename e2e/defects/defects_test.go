@@ -112,7 +112,7 @@ func TestD5BarrierWithoutWatch(t *testing.T) {
 	t.Run("compacted", func(t *testing.T) {
 		onEachArm(t, func(r *rig) (defect string) {
 			w := newWatches(0)
-			compact := afterFirst(reads(r.name), func() error {
+			compact := r.afterFirst(reads(r.name), func() error {
 				revision, err := r.put()
 				if err != nil {
 					return err
@@ -154,7 +154,7 @@ func passes(r *rig, w *watches, s session) (defect string) {
 // The store has done what was asked, but nobody heard it: Lock fails, and its key has the lock for as long as the session
 // lives.
 func TestD6GhostHolder(t *testing.T) {
-	ghost := func(r *rig, s session, ctx context.Context) (defect string) {
+	ghost := func(ctx context.Context, r *rig, s session) (defect string) {
 		if h, err := s.lock(ctx, r.name); err == nil {
 			r.release(h)
 		}
@@ -165,16 +165,16 @@ func TestD6GhostHolder(t *testing.T) {
 	}
 	t.Run("reply lost", func(t *testing.T) {
 		onEachArm(t, func(r *rig) (defect string) {
-			return ghost(r, r.open(afterFirst(enters, lostReply)), r.Context())
+			return ghost(r.Context(), r, r.open(r.afterFirst(enters, lostReply)))
 		})
 	})
 	t.Run("caller gone", func(t *testing.T) {
 		onEachArm(t, func(r *rig) (defect string) {
 			ctx, cancel := context.WithCancel(r.Context())
-			return ghost(r, r.open(afterFirst(enters, func() error {
+			return ghost(ctx, r, r.open(r.afterFirst(enters, func() error {
 				cancel()
 				return ctx.Err()
-			})), ctx)
+			})))
 		})
 	})
 }

@@ -67,9 +67,10 @@ func (c cabled) Write(p []byte) (int, error) {
 }
 
 // afterFirst lets act happen between the store's answer to a client's first request of a kind and the client's seeing it.
-// The error of act is what the client sees.
-func afterFirst(is func(req any) bool, act func() error) grpc.DialOption {
+// The error of act is what the client sees. The test fails if that moment never comes.
+func (r *rig) afterFirst(is func(req any) bool, act func() error) grpc.DialOption {
 	var once sync.Once
+	r.Cleanup(func() { once.Do(func() { r.Error("the fault did not happen") }) })
 	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		err := invoke(ctx, method, req, reply, cc, opts...)
 		if err == nil && is(req) {
