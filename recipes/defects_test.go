@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestD1TwoLocksOfOneSessionExcludeEachOther(t *testing.T) {
@@ -136,16 +137,12 @@ func TestD5BrokenWatchIsNeverSuccess(t *testing.T) {
 		if err != nil || !strings.HasSuffix(method, "/Watch") {
 			return stream, err
 		}
-		return &alteredStream{stream, func(m any, err error) error {
-			if resp, ok := m.(*pb.WatchResponse); ok && err == nil && resp.Created {
-				switch n := created.Add(1); {
-				case n <= broken:
-					resp.Canceled, resp.CancelReason = true, "the watch broke"
-				case n == broken+1:
-					close(mended)
-				}
+		return &cancellingStream{ClientStream: stream, cancels: func() bool {
+			n := created.Add(1)
+			if n == broken+1 {
+				close(mended)
 			}
-			return err
+			return n <= broken
 		}}, nil
 	})
 	f := newFixture(t)
@@ -329,6 +326,30 @@ func TestD7NoNameIsAnothersPrefix(t *testing.T) {
 			t.Errorf("name of %d bytes: %v", len(name), err)
 		}
 	}
+}
+
+// cancellingStream cancels watches as soon as they are created, as a server may. They are cancelled after they were
+// created, not by the same message: when two are refused at once, etcd's client watches nothing any more (its stream's
+// run waits for a substream that it forgot).
+type cancellingStream struct {
+	grpc.ClientStream
+	cancels func() bool // of the next that is created
+
+	next *pb.WatchResponse // owned by RecvMsg
+}
+
+func (s *cancellingStream) RecvMsg(m any) error {
+	resp := m.(*pb.WatchResponse)
+	if s.next != nil {
+		proto.Merge(resp, s.next)
+		s.next = nil
+		return nil
+	}
+	err := s.ClientStream.RecvMsg(m)
+	if err == nil && resp.Created && s.cancels() {
+		s.next = &pb.WatchResponse{Header: resp.Header, WatchId: resp.WatchId, Canceled: true, CancelReason: "the watch broke"}
+	}
+	return err
 }
 
 // alteredStream passes each message received through altered.

@@ -120,9 +120,9 @@ func TestHunt(t *testing.T) {
 		{"what does not compile", sum("TestSum", "a + b", "a +"), "", "build of ."},
 		{"what is not there", sum("TestSum", "a * b", "a - b"), "", "stands 0 times"},
 		{"what is there twice", sum("TestSum", "int", "uint"), "", "stands 4 times"},
-		{"a test that is not there", sum("TestMissing", "a + b", "a - b"), "", "there is no TestMissing"},
-		{"a test that is skipped", sum("TestSkipped", "a + b", "a - b"), "", "TestSkipped was skipped"},
-		{"a test that always fails", sum("TestWrong", "a + b", "a - b"), "", "fail without a mutant"},
+		{"a test that is not there", sum("TestMissing", "a + b", "a - b"), "", "there is no such test"},
+		{"a test that is skipped", sum("TestSkipped", "a + b", "a - b"), "", "it was skipped"},
+		{"a test that always fails", sum("TestWrong", "a + b", "a - b"), "", "fails without a mutant"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()

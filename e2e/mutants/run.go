@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -70,14 +69,14 @@ func (h hunter) passWithout(ctx context.Context, mutants []mutant) error {
 		}
 	}
 	for pkg, names := range tests {
-		patient := h
-		patient.timeout *= time.Duration(len(names)) // together they have the time of each
-		o, err := patient.test(ctx, nil, pkg, names...)
-		if err == nil && !o.passed {
-			err = fmt.Errorf("they fail without a mutant\n%s", o.output)
-		}
+		outcomes, err := h.test(ctx, nil, pkg, names...)
 		if err != nil {
-			return fmt.Errorf("tests of %s: %w", pkg, err)
+			return err
+		}
+		for i, o := range outcomes {
+			if !o.passed {
+				return fmt.Errorf("%s of %s fails without a mutant\n%s", names[i], pkg, o.output)
+			}
 		}
 	}
 	return nil
@@ -89,38 +88,38 @@ func (h hunter) try(ctx context.Context, m mutant) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return h.test(ctx, files, m.pkg, m.test)
+	outcomes, err := h.test(ctx, files, m.pkg, m.test)
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcomes[0], nil
 }
 
-// test builds a package's tests with some files replaced, and runs those of the names given.
-func (h hunter) test(ctx context.Context, files map[string]string, pkg string, names ...string) (o outcome, err error) {
+// test builds a package's tests with some files replaced, and runs those of the names given, one after the other.
+func (h hunter) test(ctx context.Context, files map[string]string, pkg string, names ...string) (outcomes []outcome, err error) {
 	dir, err := os.MkdirTemp("", "mutant-")
 	if err != nil {
-		return o, err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	overlay, err := writeOverlay(h.root, dir, files)
 	if err != nil {
-		return o, err
+		return nil, err
 	}
 	binary := filepath.Join(dir, "test")
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, pkg)
 	build.Dir = h.root
 	if out, err := build.CombinedOutput(); err != nil {
-		return o, fmt.Errorf("build of %s: %w\n%s", pkg, err, out)
+		return nil, fmt.Errorf("build of %s: %w\n%s", pkg, err, out)
 	}
-	pattern := "^(" + strings.Join(names, "|") + ")$"
-	run := exec.CommandContext(ctx, binary, "-test.v", "-test.run="+pattern, "-test.timeout="+h.timeout.String())
-	run.Dir = filepath.Join(h.root, pkg)
-	began := time.Now()
-	o.output, err = run.CombinedOutput()
-	o.took, o.passed = time.Since(began), err == nil
-	o.hung = bytes.Contains(o.output, []byte("panic: test timed out"))
-	var exit *exec.ExitError
-	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) {
-		return o, errors.Join(ctx.Err(), err)
+	for _, name := range names {
+		o, err := h.run(ctx, binary, pkg, name)
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w\n%s", name, pkg, err, o.output)
+		}
+		outcomes = append(outcomes, o)
 	}
-	return o, o.ran(names)
+	return outcomes, nil
 }
 
 // outcome is what came of a test.
@@ -142,15 +141,22 @@ func (o outcome) verdict() string {
 	}
 }
 
-// ran returns an error if one of the tests did not run: a test that is not there, or skipped, passes for go.
-func (o outcome) ran(names []string) error {
-	for _, name := range names {
-		if !bytes.Contains(o.output, []byte("=== RUN   "+name+"\n")) {
-			return fmt.Errorf("there is no %s\n%s", name, o.output)
-		}
-		if bytes.Contains(o.output, []byte("--- SKIP: "+name+" ")) {
-			return fmt.Errorf("%s was skipped\n%s", name, o.output)
-		}
+// run runs one test. That it fails is an outcome, that it does not run is an error.
+func (h hunter) run(ctx context.Context, binary, pkg, name string) (o outcome, err error) {
+	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run=^"+name+"$", "-test.timeout="+h.timeout.String())
+	cmd.Dir = filepath.Join(h.root, pkg)
+	began := time.Now()
+	o.output, err = cmd.CombinedOutput()
+	o.took, o.passed = time.Since(began), err == nil
+	o.hung = bytes.Contains(o.output, []byte("panic: test timed out"))
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil || err != nil && !errors.As(err, &exit):
+		return o, errors.Join(ctx.Err(), err)
+	case !bytes.Contains(o.output, []byte("=== RUN   "+name+"\n")):
+		return o, errors.New("there is no such test")
+	case bytes.Contains(o.output, []byte("--- SKIP: "+name+" ")):
+		return o, errors.New("it was skipped")
 	}
-	return nil
+	return o, nil
 }
