@@ -73,6 +73,7 @@ var startsGoroutines = []string{
 	"coordd/peer/sender.go",
 	"coordd/peer/transport.go",
 	"coordd/raftnode/node.go",
+	"coordd/rpc/coord_hold.go",
 	"coordd/rpc/intercept.go",
 	"coordd/rpc/server.go",
 	"coordd/rpc/session.go",

@@ -202,6 +202,9 @@ func (l *Leadership) run(ctx context.Context, lead func(context.Context, *Leader
 // when the key is deleted.
 func (e *Election) Resume(key string, revision int64) *Leadership {
 	c := e.session.begin(&entry{what: "election", path: e.path, key: key, revision: revision})
+	if !e.etcdLayout {
+		c.mark = e.path + abandonedDir + c.attempt()
+	}
 	return newLeadership(&Hold{entry: c}, nil)
 }
 
@@ -393,7 +396,7 @@ func (e *entry) appoint(ctx context.Context, id string) error {
 	lease := clientv3.WithLease(clientv3.LeaseID(candidate.Lease))
 	resp, err := kv.Txn(ctx).
 		If(e.guard(), clientv3.Compare(clientv3.ModRevision(from), "=", candidate.ModRevision)).
-		Then(append(e.deletes(), clientv3.OpDelete(from, clientv3.WithPrefix()),
+		Then(append(e.deletes(), e.putMark(), clientv3.OpDelete(from, clientv3.WithPrefix()),
 			clientv3.OpPut(to, string(candidate.Value), lease), clientv3.OpPut(to+aboutSuffix, string(about.Value), lease))...).
 		Commit()
 	switch {

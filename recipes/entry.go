@@ -389,7 +389,7 @@ func (e *entry) removeTxn(ctx context.Context) clientv3.Txn {
 	if e.mark == "" {
 		return txn.If(clientv3.Compare(clientv3.CreateRevision(e.key), ">", 0)).Then(e.deletes()...)
 	}
-	return txn.Then(append(e.deletes(), clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease)))...)
+	return txn.Then(append(e.deletes(), e.putMark())...)
 }
 
 // deletes are for all keys of e, with what stands below them.

@@ -27,7 +27,7 @@ import (
 const bodyFactor = 2
 
 // NewGateway returns the handler of /v3/: etcd's API as JSON over HTTP, with the
-// same names and answers as etcd's own gateway. Calls go over conn to a member's
+// same names and answers as etcd's own gateway; and of /coord.v1/ in the same way. Calls go over conn to a member's
 // gRPC server. Bodies beyond twice maxRequestBytes are refused, and those of more
 // than maxParts objects.
 //
@@ -51,6 +51,7 @@ func NewGateway(conn grpc.ClientConnInterface, maxRequestBytes, maxParts int) (h
 		gw.RegisterAuthHandlerClient(ctx, mux, pb.NewAuthClient(conn)),
 		routeLock(mux, v3lockpb.NewLockClient(conn)),
 		routeElection(mux, v3electionpb.NewElectionClient(conn)),
+		routeCoord(mux, conn),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: gateway: %w", err)

@@ -27,14 +27,14 @@ type Config struct {
 	ClusterVersion string                   // X.Y.0
 	StorageVersion string                   // X.Y.0
 	RequestTimeout time.Duration
-	Gateway        http.Handler // of /v3/, as from NewGateway
+	Gateway        http.Handler // of /v3/ and /coord.v1/, as from NewGateway
 	Metrics        *prometheus.Registry
 	EnablePprof    bool // serve profiles to whoever reaches the port
 	Logger         *slog.Logger
 }
 
 // NewHandler returns the handler of /health, /livez, /readyz, /version,
-// /metrics, /v3/, and of /debug/pprof/ where that is enabled.
+// /metrics, /v3/, /coord.v1/, and of /debug/pprof/ where that is enabled.
 func NewHandler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(cfg.Metrics, promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{})))
@@ -42,6 +42,7 @@ func NewHandler(cfg Config) http.Handler {
 	serveHealth(mux, cfg)
 	mux.Handle("/v3/", cfg.Gateway)
 	mux.Handle("/v3beta/", cfg.Gateway)
+	mux.Handle("/coord.v1/", cfg.Gateway)
 	if cfg.EnablePprof {
 		servePprof(mux)
 	}

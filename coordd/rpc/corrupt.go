@@ -11,7 +11,7 @@ import (
 // status, alarms, hashes, snapshots, membership, and logging in.
 
 // dataServices are those whose answers depend on keys and leases.
-var dataServices = []string{"/etcdserverpb.KV/", "/etcdserverpb.Watch/", "/etcdserverpb.Lease/", "/v3lockpb.Lock/", "/v3electionpb.Election/"}
+var dataServices = []string{"/etcdserverpb.KV/", "/etcdserverpb.Watch/", "/etcdserverpb.Lease/", "/v3lockpb.Lock/", "/v3electionpb.Election/", "/coord.v1."}
 
 func servesData(fullMethod string) bool {
 	for _, service := range dataServices {

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/coordd/coordd/coordd/raftnode"
 	"github.com/coordd/coordd/coordd/token"
@@ -11,6 +12,7 @@ import (
 	"github.com/coordd/coordd/kvcore/backend"
 	"github.com/coordd/coordd/kvcore/lease"
 	"github.com/coordd/coordd/recipes"
+	"github.com/coordd/coordd/recipes/fence"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -95,6 +97,45 @@ var wireErrors = []struct{ inside, wire error }{
 	{errNoLeadershipIn, status.Error(codes.Unknown, `"leader" field must be provided`)},
 }
 
+// errInvalid is what is wrong with a request of coord.v1 itself.
+var (
+	errInvalid   = errors.New("rpc: invalid request")
+	errNoAttempt = fmt.Errorf("%w: a session without an attempt", errInvalid)
+	errNoSession = fmt.Errorf("%w: no session", errInvalid)
+)
+
+func invalid(why error) error { return fmt.Errorf("%w: %w", errInvalid, why) }
+
+// coordErrors is the part of the table for coord.v1, which is not etcd's: the
+// text is that of the error. The first that err is counts.
+var coordErrors = []struct {
+	inside error
+	code   codes.Code
+}{
+	{errInvalid, codes.InvalidArgument},
+	{recipes.ErrInvalidName, codes.InvalidArgument},
+	{recipes.ErrWrongToken, codes.InvalidArgument},
+	{fence.ErrMalformed, codes.InvalidArgument},
+	{recipes.ErrLocked, codes.AlreadyExists},
+	{recipes.ErrAttemptTaken, codes.AlreadyExists},
+	{recipes.ErrWeightExceedsLimit, codes.FailedPrecondition},
+	{recipes.ErrNoLimit, codes.FailedPrecondition},
+	{recipes.ErrNoCandidate, codes.NotFound},
+	{recipes.ErrNoLeader, codes.NotFound},
+	{recipes.ErrLost, codes.Aborted},
+	{recipes.ErrLeaseGone, codes.Aborted},
+}
+
+// coordError gives an error of coord.v1 its wire form where that is not etcd's.
+func coordError(err error) error {
+	for _, e := range coordErrors {
+		if errors.Is(err, e.inside) {
+			return status.Error(e.code, err.Error())
+		}
+	}
+	return err
+}
+
 // wireError returns err as clients shall see it: a gRPC status in it stays, an
 // error of the table becomes its entry, a context's becomes its code.
 func wireError(err error) error {
@@ -107,6 +148,10 @@ func wireError(err error) error {
 	}
 	if errors.As(err, &decided) {
 		return decided
+	}
+	var answered rpctypes.EtcdError // of a client in this process: see caller
+	if errors.As(err, &answered) {
+		return status.Error(answered.Code(), answered.Error())
 	}
 	for _, e := range wireErrors {
 		if errors.Is(err, e.inside) {

@@ -16,6 +16,7 @@ import (
 	"github.com/coordd/coordd/coordd/token"
 	"github.com/coordd/coordd/kvcore"
 	"github.com/coordd/coordd/proto/coordpb"
+	"github.com/coordd/coordd/proto/coordv1"
 	"github.com/coordd/coordd/proto/v3electionpb"
 	"github.com/coordd/coordd/proto/v3lockpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -125,6 +126,10 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 	pb.RegisterAuthServer(s.grpc, &authServer{Server: s})
 	v3lockpb.RegisterLockServer(s.grpc, &lockServer{Server: s})
 	v3electionpb.RegisterElectionServer(s.grpc, &electionServer{Server: s})
+	coordv1.RegisterLocksServer(s.grpc, &coordLocks{Server: s})
+	coordv1.RegisterSemaphoresServer(s.grpc, &coordSemaphores{Server: s})
+	coordv1.RegisterElectionsServer(s.grpc, &coordElections{Server: s})
+	coordv1.RegisterHoldsServer(s.grpc, &coordHolds{Server: s})
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	s.methods = newMethods(s.grpc, cfg.Extensive)
 
