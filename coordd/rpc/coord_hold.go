@@ -29,6 +29,10 @@ const beatsPerTTL = 4
 // maxSlotTokens bounds the tokens that are sent of one semaphore's hold.
 const maxSlotTokens = 64
 
+// maxCoordStreams bounds the streams of coord.v1 of this member. One takes about
+// 110 KB: a session and its watches run in this process.
+const maxCoordStreams = 10_000
+
 // acquisition is a request to acquire something.
 type acquisition interface {
 	GetName() string
@@ -58,6 +62,11 @@ func (s *Server) hold(stream grpc.ServerStreamingServer[coordv1.HoldEvent], r ac
 	if err != nil {
 		return coordError(err)
 	}
+	if s.coordStreams.Add(1) > maxCoordStreams {
+		s.coordStreams.Add(-1)
+		return coordError(errTooManyStreams)
+	}
+	defer s.coordStreams.Add(-1)
 	caller := s.caller(stream.Context())
 	client := caller.client()
 	defer client.Close()

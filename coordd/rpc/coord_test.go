@@ -382,3 +382,14 @@ func (r *rig) queue(t *testing.T) int64 {
 	}
 	return got.Count
 }
+
+// A member that serves as many streams as it may refuses the next, and stores nothing of it.
+func TestCoordBoundsItsStreams(t *testing.T) {
+	r := newRig(t, nil)
+	r.server.coordStreams.Store(maxCoordStreams)
+	if err := r.acquire(t, t.Context(), &coordv1.LockRequest{Name: "l"}).ended(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one too many: %v", err)
+	}
+	r.server.coordStreams.Add(-1)
+	r.acquire(t, t.Context(), &coordv1.LockRequest{Name: "l"}).granted()
+}

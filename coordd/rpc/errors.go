@@ -97,11 +97,14 @@ var wireErrors = []struct{ inside, wire error }{
 	{errNoLeadershipIn, status.Error(codes.Unknown, `"leader" field must be provided`)},
 }
 
-// errInvalid is what is wrong with a request of coord.v1 itself.
+// errInvalid is what is wrong with a request of coord.v1 itself, and
+// errTooManyStreams what is wrong with its moment.
 var (
 	errInvalid   = errors.New("rpc: invalid request")
 	errNoAttempt = fmt.Errorf("%w: a session without an attempt", errInvalid)
 	errNoSession = fmt.Errorf("%w: no session", errInvalid)
+
+	errTooManyStreams = errors.New("rpc: too many acquisitions at this member")
 )
 
 func invalid(why error) error { return fmt.Errorf("%w: %w", errInvalid, why) }
@@ -116,6 +119,7 @@ var coordErrors = []struct {
 	{recipes.ErrInvalidName, codes.InvalidArgument},
 	{recipes.ErrWrongToken, codes.InvalidArgument},
 	{fence.ErrMalformed, codes.InvalidArgument},
+	{errTooManyStreams, codes.ResourceExhausted},
 	{recipes.ErrLocked, codes.AlreadyExists},
 	{recipes.ErrAttemptTaken, codes.AlreadyExists},
 	{recipes.ErrWeightExceedsLimit, codes.FailedPrecondition},

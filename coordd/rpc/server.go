@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coordd/coordd/coordd/quota"
@@ -93,6 +94,8 @@ type Server struct {
 	bcrypt  *passwords
 	sound   condition // this member's data are not in doubt
 	large   *largeAnswers
+
+	coordStreams atomic.Int64 // of coord.v1 that acquire something
 
 	stopping context.Context
 	stop     context.CancelFunc
