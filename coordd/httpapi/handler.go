@@ -42,7 +42,7 @@ func NewHandler(cfg Config) http.Handler {
 	serveHealth(mux, cfg)
 	mux.Handle("/v3/", cfg.Gateway)
 	mux.Handle("/v3beta/", cfg.Gateway)
-	mux.Handle("/coord.v1/", cfg.Gateway)
+	mux.Handle("/coord.v1/", boundUnackedOf(cfg.Gateway))
 	if cfg.EnablePprof {
 		servePprof(mux)
 	}

@@ -166,6 +166,7 @@ func (s *Splitter) route(raw net.Conn) {
 	to := s.http
 	if isHTTP2 {
 		to = s.grpc
+		_ = boundUnacked(raw) // fails only where the connection has ended
 	}
 	select {
 	case to.conns <- conn:
