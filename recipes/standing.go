@@ -71,14 +71,14 @@ func pathOfToken(t fence.Fields, name string) (path string, ok bool) {
 		if name == "" && strings.HasPrefix(t.Resource, prefix+"/") && !strings.Contains(t.Resource[len(prefix)+1:], "/") {
 			return t.Resource, true
 		}
-		path, err := lockPath(prefix, name)
+		place, err := newPlacement(prefix, name, "", "")
 		if err != nil {
 			continue
 		}
 		whole := t
-		whole.Resource = path
+		whole.Resource = place.path
 		if canonical, err := fence.New(whole); err == nil && canonical.Fields().Resource == t.Resource {
-			return path, true
+			return place.path, true
 		}
 	}
 	return "", false
