@@ -33,6 +33,8 @@ type coordEvent struct {
 		Renewed *struct {
 			ValidForMs int `json:"valid_for_ms"`
 		}
+		ReleaseAsked *struct{ Identity, Reason string } `json:"release_asked"`
+
 		Leader *struct{ Value, Attempt string }
 		Nobody *struct{}
 	}
@@ -458,5 +460,114 @@ func TestCurlGivesUpItsPlace(t *testing.T) {
 	got, err := client.Get(context.Background(), "/coordd/locks/l/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil || got.Count != 1 {
 		t.Errorf("%d keys of the lock, %v", got.Count, err)
+	}
+}
+
+// TestCurlSeesWhoHolds: the list tells who holds and who waits, whoever they are, with the tokens by which the holder is
+// asked to release, which both Go and curl hear.
+func TestCurlSeesWhoHolds(t *testing.T) {
+	url := startCluster(t, 1).Members[0].ClientURL
+	ctx, client := within(t, time.Minute), newClient(t, url)
+	mutex := recipes.NewMutex(newSession(t, client), "l", &recipes.MutexOptions{Reason: "by Go"})
+	hold, err := mutex.Lock(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiter := startCurl(t, url, "locks/acquire", body{"name": "l", "identity": "curl", "reason": "by curl"})
+	waiter.begun()
+	awaitKeys(t, client, "/coordd/locks/l/", 2)
+	list := func() (places []any) {
+		t.Helper()
+		status, answer := coord(t, url, "locks/list", body{"name": "l"})
+		if places, _ = answer["places"].([]any); status != http.StatusOK {
+			t.Fatal(answer)
+		}
+		return places
+	}
+	places := list()
+	if len(places) != 2 {
+		t.Fatalf("%v", places)
+	}
+	holder, waits := places[0].(map[string]any), places[1].(map[string]any)
+	if holder["token"] != hold.Token().String() || holder["reason"] != "by Go" || waits["token"] != nil || waits["identity"] != "curl" {
+		t.Fatalf("%v", places)
+	}
+	ask := body{"token": holder["token"], "identity": "me", "reason": "it is urgent"}
+	if status, answer := coord(t, url, "holds/asktorelease", ask); status != http.StatusOK {
+		t.Fatal(answer)
+	}
+	<-hold.ReleaseAsked()
+	if by := hold.Asker(); by.Identity != "me" || by.Reason != "it is urgent" {
+		t.Errorf("asked by %v", by)
+	}
+	if err := hold.Unlock(ctx); err != nil {
+		t.Fatal(err)
+	}
+	token, _ := waiter.granted()
+	if places := list(); len(places) != 1 || places[0].(map[string]any)["token"] != token.String() {
+		t.Fatalf("%v", places)
+	}
+	if status, _ := coord(t, url, "holds/asktorelease", ask); status != http.StatusNotFound {
+		t.Errorf("asking who is gone: %d", status)
+	}
+	ask["token"] = token
+	if status, answer := coord(t, url, "holds/asktorelease", ask); status != http.StatusOK {
+		t.Fatal(answer)
+	}
+	if e, _ := waiter.next(); e.Result.ReleaseAsked == nil || e.Result.ReleaseAsked.Identity != "me" {
+		t.Errorf("asked: %s", waiter.lines.Text())
+	}
+	startCurl(t, url, "semaphores/acquire", body{"name": "s", "weight": 3, "limit": 5}).granted()
+	_, answer := coord(t, url, "semaphores/list", body{"name": "s"})
+	place := answer["places"].([]any)[0].(map[string]any)
+	if slot, err := fence.Parse(place["token"].(string)); err != nil || place["slots"] != "0-2" || coordStanding(t, url, slot) != "STANDING_CURRENT" {
+		t.Errorf("%v, %v", place, err)
+	}
+	term, _ := startCurl(t, url, "elections/campaign", body{"name": "e", "value": "v"}).granted()
+	_, answer = coord(t, url, "elections/list", body{"name": "e"})
+	place = answer["places"].([]any)[0].(map[string]any)
+	if place["token"] != term.String() || place["value"] != "v" {
+		t.Errorf("%v", place)
+	}
+}
+
+// TestCurlWaitsAtABarrier: curl and programs in Go open and close the same gate.
+func TestCurlWaitsAtABarrier(t *testing.T) {
+	url := startCluster(t, 1).Members[0].ClientURL
+	ctx, client := within(t, time.Minute), newClient(t, url)
+	barrier := recipes.NewBarrier(newSession(t, client), "schema", nil)
+	call := func(method string, want int) {
+		t.Helper()
+		if status, answer := coord(t, url, "barriers/"+method, body{"name": "schema"}); status != want {
+			t.Fatalf("%s: %d %v, want %d", method, status, answer, want)
+		}
+	}
+	call("wait", http.StatusOK) // it was never closed
+	call("hold", http.StatusOK)
+	call("hold", http.StatusConflict)
+	if err := barrier.Hold(ctx); !errors.Is(err, recipes.ErrLocked) {
+		t.Fatalf("a closed barrier is closed: %v", err)
+	}
+	waits := startCurl(t, url, "barriers/wait", body{"name": "schema"})
+	passed := make(chan bool)
+	go func() { passed <- waits.lines.Scan() }()
+	select {
+	case <-passed:
+		t.Fatalf("a closed barrier is open: %s", waits.lines.Text())
+	case <-time.After(100 * time.Millisecond): // it cannot be seen that somebody waits
+	}
+	if err := barrier.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !<-passed || waits.lines.Text() != "{}" {
+		t.Fatalf("an open barrier: %s", waits.lines.Text())
+	}
+	if err := barrier.Hold(ctx); err != nil {
+		t.Fatal(err)
+	}
+	call("release", http.StatusOK)
+	call("release", http.StatusOK)
+	if err := barrier.Wait(ctx); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordd/coordd/recipes/fence"
@@ -84,6 +85,26 @@ func pathOfToken(t fence.Fields, name string) (path string, ok bool) {
 	return "", false
 }
 
+// Token is the token of who holds a lock, an office or slots of a semaphore, then that of the lowest, in a cluster and an
+// epoch; false for the others.
+func (p Place) Token(cluster, epoch uint64) (fence.Token, bool) {
+	below := max(strings.LastIndex(p.Key, queueDir), strings.LastIndex(p.Key, holdersDir))
+	if p.State != Holding || below < 0 {
+		return fence.Token{}, false
+	}
+	fields := fence.Fields{
+		Cluster: cluster, Epoch: epoch, Mode: fence.Exclusive, Resource: p.Key[:below], Revision: p.Revision, Key: p.Key[below+1:],
+	}
+	if p.Shared {
+		fields.Mode = fence.Shared
+	}
+	if taken, err := parseSlots(p.Holder.Slots); err == nil {
+		fields.Slot = strconv.FormatInt(taken[0].first, 10)
+	}
+	token, err := fence.New(fields)
+	return token, err == nil
+}
+
 // Standing asks the store, linearizably, what the token is worth. lease is the holder's, where it is Current.
 func (c *Claim) Standing(ctx context.Context) (s Standing, lease clientv3.LeaseID, err error) {
 	ops := []clientv3.Op{clientv3.OpGet(c.key), clientv3.OpGet(EpochKey)}
@@ -154,6 +175,28 @@ func (c *Claim) Release(ctx context.Context) (held bool, err error) {
 // putMark says that e was given up, for as long as the session's lease lives.
 func (e *entry) putMark() clientv3.Op {
 	return clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease))
+}
+
+// AskToRelease asks the holder to release, as Session.AskToRelease does, and tells by whom and why. The error is
+// ErrKeyDeleted if the hold has ended.
+func (c *Claim) AskToRelease(ctx context.Context, by Holder) error {
+	standing, lease, err := c.Standing(ctx)
+	if err != nil {
+		return err
+	}
+	gone := fmt.Errorf("recipes: ask %s to release: %w", c.key, ErrKeyDeleted)
+	if standing != Current {
+		return gone
+	}
+	held := clientv3.Compare(clientv3.CreateRevision(c.key), "=", c.token.Revision)
+	resp, err := c.client.Txn(ctx).If(held).Then(clientv3.OpPut(c.key+askSuffix, by.String(), clientv3.WithLease(lease))).Commit()
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound) || err == nil && !resp.Succeeded:
+		return gone
+	case err != nil:
+		return fmt.Errorf("recipes: ask %s to release: %w", c.key, err)
+	}
+	return nil
 }
 
 // Proclaim replaces the value of the leader whose token it is. The error is a *LostError if that one leads no more.

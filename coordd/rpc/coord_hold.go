@@ -29,7 +29,7 @@ const beatsPerTTL = 4
 // maxSlotTokens bounds the tokens that are sent of one semaphore's hold.
 const maxSlotTokens = 64
 
-// maxCoordStreams bounds the streams of coord.v1 of this member. One takes about
+// maxCoordStreams bounds the calls of coord.v1 that wait or hold, of this member. One takes about
 // 110 KB: a session and its watches run in this process.
 const maxCoordStreams = 10_000
 
@@ -62,11 +62,11 @@ func (s *Server) hold(stream grpc.ServerStreamingServer[coordv1.HoldEvent], r ac
 	if err != nil {
 		return coordError(err)
 	}
-	if s.coordStreams.Add(1) > maxCoordStreams {
-		s.coordStreams.Add(-1)
-		return coordError(errTooManyStreams)
+	leave, err := s.admitCoord()
+	if err != nil {
+		return coordError(err)
 	}
-	defer s.coordStreams.Add(-1)
+	defer leave()
 	caller := s.caller(stream.Context())
 	client := caller.client()
 	defer client.Close()
@@ -89,6 +89,16 @@ func (s *Server) hold(stream grpc.ServerStreamingServer[coordv1.HoldEvent], r ac
 	h.beat = time.NewTicker(max(h.session.Remaining()/beatsPerTTL, time.Millisecond))
 	defer h.beat.Stop()
 	return coordError(h.serve(quiet, take))
+}
+
+// admitCoord counts a call that may last, and refuses one too many.
+func (s *Server) admitCoord() (leave func(), err error) {
+	leave = func() { s.coordStreams.Add(-1) }
+	if s.coordStreams.Add(1) > maxCoordStreams {
+		leave()
+		return nil, errTooManyStreams
+	}
+	return leave, nil
 }
 
 func newAttempt() string {

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/coordd/coordd/proto/coordv1"
@@ -47,6 +48,21 @@ func (s *coordHolds) Verify(ctx context.Context, r *coordv1.VerifyRequest) (*coo
 		return nil, err
 	}
 	return response, nil
+}
+
+// AskToRelease tells a holder that somebody would like it to release.
+func (s *coordHolds) AskToRelease(ctx context.Context, r *coordv1.AskToReleaseRequest) (*coordv1.AskToReleaseResponse, error) {
+	by := recipes.Holder{Host: addressOf(ctx), Identity: cmp.Or(r.GetIdentity(), addressOf(ctx)), Reason: r.GetReason(), Since: s.Now().UTC()}
+	if len(by.Identity) > recipes.MaxIdentityBytes || len(by.Reason) > recipes.MaxReasonBytes {
+		return nil, coordError(errTooLong)
+	}
+	err := s.claim(ctx, r.GetToken(), r.GetName(), func(ctx context.Context, c *recipes.Claim) error {
+		return c.AskToRelease(ctx, by)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &coordv1.AskToReleaseResponse{}, nil
 }
 
 // Abandon ends a session.

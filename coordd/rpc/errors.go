@@ -103,6 +103,7 @@ var (
 	errInvalid   = errors.New("rpc: invalid request")
 	errNoAttempt = fmt.Errorf("%w: a session without an attempt", errInvalid)
 	errNoSession = fmt.Errorf("%w: no session", errInvalid)
+	errTooLong   = fmt.Errorf("%w: identity or reason is too long", errInvalid)
 
 	errTooManyStreams = errors.New("rpc: too many acquisitions at this member")
 )
@@ -128,6 +129,7 @@ var coordErrors = []struct {
 	{recipes.ErrNoLeader, codes.NotFound},
 	{recipes.ErrLost, codes.Aborted},
 	{recipes.ErrLeaseGone, codes.Aborted},
+	{recipes.ErrKeyDeleted, codes.NotFound},
 }
 
 // coordError gives an error of coord.v1 its wire form where that is not etcd's.

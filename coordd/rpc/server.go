@@ -95,7 +95,7 @@ type Server struct {
 	sound   condition // this member's data are not in doubt
 	large   *largeAnswers
 
-	coordStreams atomic.Int64 // of coord.v1 that acquire something
+	coordStreams atomic.Int64 // of coord.v1 that wait or hold
 
 	stopping context.Context
 	stop     context.CancelFunc
@@ -133,6 +133,7 @@ func New(cfg Config, options ...grpc.ServerOption) *Server {
 	coordv1.RegisterSemaphoresServer(s.grpc, &coordSemaphores{Server: s})
 	coordv1.RegisterElectionsServer(s.grpc, &coordElections{Server: s})
 	coordv1.RegisterHoldsServer(s.grpc, &coordHolds{Server: s})
+	coordv1.RegisterBarriersServer(s.grpc, &coordBarriers{Server: s})
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	s.methods = newMethods(s.grpc, cfg.Extensive)
 

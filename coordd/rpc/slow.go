@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/coordd/raftnode"
+	"github.com/coordd/coordd/proto/coordv1"
 	"github.com/coordd/coordd/proto/v3electionpb"
 	"github.com/coordd/coordd/proto/v3lockpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -33,7 +34,8 @@ type slowLog struct {
 
 // waitsByDesign tells the calls that may take as long as others hold something.
 func waitsByDesign(method string) bool {
-	return method == v3lockpb.Lock_Lock_FullMethodName || method == v3electionpb.Election_Campaign_FullMethodName
+	return method == v3lockpb.Lock_Lock_FullMethodName || method == v3electionpb.Election_Campaign_FullMethodName ||
+		method == coordv1.Barriers_Wait_FullMethodName
 }
 
 // turn says whether a line may be written now, and how many were left out

@@ -1772,6 +1772,587 @@ func (*AbandonResponse) Descriptor() ([]byte, []int) {
 	return file_coordv1_coord_proto_rawDescGZIP(), []int{27}
 }
 
+type AskToReleaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// name is needed only where the token does not spell it out.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// reason and identity are shown to the holder, as in LockRequest.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Identity      string `protobuf:"bytes,4,opt,name=identity,proto3" json:"identity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskToReleaseRequest) Reset() {
+	*x = AskToReleaseRequest{}
+	mi := &file_coordv1_coord_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskToReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskToReleaseRequest) ProtoMessage() {}
+
+func (x *AskToReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskToReleaseRequest.ProtoReflect.Descriptor instead.
+func (*AskToReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AskToReleaseRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AskToReleaseRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AskToReleaseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AskToReleaseRequest) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+type AskToReleaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskToReleaseResponse) Reset() {
+	*x = AskToReleaseResponse{}
+	mi := &file_coordv1_coord_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskToReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskToReleaseResponse) ProtoMessage() {}
+
+func (x *AskToReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskToReleaseResponse.ProtoReflect.Descriptor instead.
+func (*AskToReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{29}
+}
+
+type ListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRequest) Reset() {
+	*x = ListRequest{}
+	mi := &file_coordv1_coord_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRequest) ProtoMessage() {}
+
+func (x *ListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
+func (*ListRequest) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Places        []*Place               `protobuf:"bytes,1,rep,name=places,proto3" json:"places,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResponse) Reset() {
+	*x = ListResponse{}
+	mi := &file_coordv1_coord_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResponse) ProtoMessage() {}
+
+func (x *ListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
+func (*ListResponse) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListResponse) GetPlaces() []*Place {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// Place is somebody who holds or waits.
+type Place struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// token is that of who holds, of a semaphore of its lowest slot; empty of who waits.
+	Token    string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Shared   bool   `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
+	Attempt  string `protobuf:"bytes,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Session  int64  `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"`
+	Identity string `protobuf:"bytes,5,opt,name=identity,proto3" json:"identity,omitempty"`
+	Host     string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
+	Reason   string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// since is when it began to wait, in RFC 3339, by the clock of host.
+	Since string `protobuf:"bytes,8,opt,name=since,proto3" json:"since,omitempty"`
+	// weight and slots are of a semaphore; slots as "0-2,7".
+	Weight int64  `protobuf:"varint,9,opt,name=weight,proto3" json:"weight,omitempty"`
+	Slots  string `protobuf:"bytes,10,opt,name=slots,proto3" json:"slots,omitempty"`
+	// value is what a leader or a candidate proclaims.
+	Value string `protobuf:"bytes,11,opt,name=value,proto3" json:"value,omitempty"`
+	// release_asked says by whom it was asked to release, and why.
+	ReleaseAsked  *ReleaseAsked `protobuf:"bytes,12,opt,name=release_asked,json=releaseAsked,proto3" json:"release_asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_coordv1_coord_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Place) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Place) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *Place) GetAttempt() string {
+	if x != nil {
+		return x.Attempt
+	}
+	return ""
+}
+
+func (x *Place) GetSession() int64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Place) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *Place) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Place) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Place) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *Place) GetWeight() int64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Place) GetSlots() string {
+	if x != nil {
+		return x.Slots
+	}
+	return ""
+}
+
+func (x *Place) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Place) GetReleaseAsked() *ReleaseAsked {
+	if x != nil {
+		return x.ReleaseAsked
+	}
+	return nil
+}
+
+type HoldBarrierRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// reason is shown to those who look, at most 1,024 bytes.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldBarrierRequest) Reset() {
+	*x = HoldBarrierRequest{}
+	mi := &file_coordv1_coord_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldBarrierRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldBarrierRequest) ProtoMessage() {}
+
+func (x *HoldBarrierRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldBarrierRequest.ProtoReflect.Descriptor instead.
+func (*HoldBarrierRequest) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *HoldBarrierRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HoldBarrierRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type HoldBarrierResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldBarrierResponse) Reset() {
+	*x = HoldBarrierResponse{}
+	mi := &file_coordv1_coord_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldBarrierResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldBarrierResponse) ProtoMessage() {}
+
+func (x *HoldBarrierResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldBarrierResponse.ProtoReflect.Descriptor instead.
+func (*HoldBarrierResponse) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{34}
+}
+
+type ReleaseBarrierRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseBarrierRequest) Reset() {
+	*x = ReleaseBarrierRequest{}
+	mi := &file_coordv1_coord_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseBarrierRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseBarrierRequest) ProtoMessage() {}
+
+func (x *ReleaseBarrierRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseBarrierRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseBarrierRequest) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReleaseBarrierRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ReleaseBarrierResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseBarrierResponse) Reset() {
+	*x = ReleaseBarrierResponse{}
+	mi := &file_coordv1_coord_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseBarrierResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseBarrierResponse) ProtoMessage() {}
+
+func (x *ReleaseBarrierResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseBarrierResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseBarrierResponse) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{36}
+}
+
+type WaitBarrierRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitBarrierRequest) Reset() {
+	*x = WaitBarrierRequest{}
+	mi := &file_coordv1_coord_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitBarrierRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitBarrierRequest) ProtoMessage() {}
+
+func (x *WaitBarrierRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitBarrierRequest.ProtoReflect.Descriptor instead.
+func (*WaitBarrierRequest) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *WaitBarrierRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type WaitBarrierResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitBarrierResponse) Reset() {
+	*x = WaitBarrierResponse{}
+	mi := &file_coordv1_coord_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitBarrierResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitBarrierResponse) ProtoMessage() {}
+
+func (x *WaitBarrierResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coordv1_coord_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitBarrierResponse.ProtoReflect.Descriptor instead.
+func (*WaitBarrierResponse) Descriptor() ([]byte, []int) {
+	return file_coordv1_coord_proto_rawDescGZIP(), []int{38}
+}
+
 var File_coordv1_coord_proto protoreflect.FileDescriptor
 
 const file_coordv1_coord_proto_rawDesc = "" +
@@ -1880,29 +2461,71 @@ const file_coordv1_coord_proto_rawDesc = "" +
 	"\bstanding\x18\x01 \x01(\x0e2\x12.coord.v1.StandingR\bstanding\"*\n" +
 	"\x0eAbandonRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x03R\asession\"\x11\n" +
-	"\x0fAbandonResponse*\x84\x01\n" +
+	"\x0fAbandonResponse\"s\n" +
+	"\x13AskToReleaseRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bidentity\x18\x04 \x01(\tR\bidentity\"\x16\n" +
+	"\x14AskToReleaseResponse\"!\n" +
+	"\vListRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"7\n" +
+	"\fListResponse\x12'\n" +
+	"\x06places\x18\x01 \x03(\v2\x0f.coord.v1.PlaceR\x06places\"\xc8\x02\n" +
+	"\x05Place\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
+	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\tR\aattempt\x12\x18\n" +
+	"\asession\x18\x04 \x01(\x03R\asession\x12\x1a\n" +
+	"\bidentity\x18\x05 \x01(\tR\bidentity\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x14\n" +
+	"\x05since\x18\b \x01(\tR\x05since\x12\x16\n" +
+	"\x06weight\x18\t \x01(\x03R\x06weight\x12\x14\n" +
+	"\x05slots\x18\n" +
+	" \x01(\tR\x05slots\x12\x14\n" +
+	"\x05value\x18\v \x01(\tR\x05value\x12;\n" +
+	"\rrelease_asked\x18\f \x01(\v2\x16.coord.v1.ReleaseAskedR\freleaseAsked\"@\n" +
+	"\x12HoldBarrierRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x15\n" +
+	"\x13HoldBarrierResponse\"+\n" +
+	"\x15ReleaseBarrierRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x18\n" +
+	"\x16ReleaseBarrierResponse\"(\n" +
+	"\x12WaitBarrierRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x13WaitBarrierResponse*\x84\x01\n" +
 	"\bStanding\x12\x18\n" +
 	"\x14STANDING_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10STANDING_CURRENT\x10\x01\x12\x12\n" +
 	"\x0eSTANDING_STALE\x10\x02\x12\x1a\n" +
 	"\x16STANDING_OTHER_CLUSTER\x10\x03\x12\x18\n" +
-	"\x14STANDING_OTHER_EPOCH\x10\x042@\n" +
+	"\x14STANDING_OTHER_EPOCH\x10\x042w\n" +
 	"\x05Locks\x127\n" +
-	"\aAcquire\x12\x15.coord.v1.LockRequest\x1a\x13.coord.v1.HoldEvent0\x012\xd0\x01\n" +
+	"\aAcquire\x12\x15.coord.v1.LockRequest\x1a\x13.coord.v1.HoldEvent0\x01\x125\n" +
+	"\x04List\x12\x15.coord.v1.ListRequest\x1a\x16.coord.v1.ListResponse2\x87\x02\n" +
 	"\n" +
 	"Semaphores\x12<\n" +
 	"\aAcquire\x12\x1a.coord.v1.SemaphoreRequest\x1a\x13.coord.v1.HoldEvent0\x01\x12A\n" +
 	"\bSetLimit\x12\x19.coord.v1.SetLimitRequest\x1a\x1a.coord.v1.SetLimitResponse\x12A\n" +
-	"\bGetLimit\x12\x19.coord.v1.GetLimitRequest\x1a\x1a.coord.v1.GetLimitResponse2\xd7\x02\n" +
+	"\bGetLimit\x12\x19.coord.v1.GetLimitRequest\x1a\x1a.coord.v1.GetLimitResponse\x125\n" +
+	"\x04List\x12\x15.coord.v1.ListRequest\x1a\x16.coord.v1.ListResponse2\x8e\x03\n" +
 	"\tElections\x12<\n" +
 	"\bCampaign\x12\x19.coord.v1.CampaignRequest\x1a\x13.coord.v1.HoldEvent0\x01\x12A\n" +
 	"\bProclaim\x12\x19.coord.v1.ProclaimRequest\x1a\x1a.coord.v1.ProclaimResponse\x12A\n" +
 	"\bTransfer\x12\x19.coord.v1.TransferRequest\x1a\x1a.coord.v1.TransferResponse\x12D\n" +
 	"\tGetLeader\x12\x1a.coord.v1.GetLeaderRequest\x1a\x1b.coord.v1.GetLeaderResponse\x12@\n" +
-	"\aObserve\x12\x18.coord.v1.ObserveRequest\x1a\x19.coord.v1.ObserveResponse0\x012\xc4\x01\n" +
+	"\aObserve\x12\x18.coord.v1.ObserveRequest\x1a\x19.coord.v1.ObserveResponse0\x01\x125\n" +
+	"\x04List\x12\x15.coord.v1.ListRequest\x1a\x16.coord.v1.ListResponse2\xe2\x01\n" +
+	"\bBarriers\x12C\n" +
+	"\x04Hold\x12\x1c.coord.v1.HoldBarrierRequest\x1a\x1d.coord.v1.HoldBarrierResponse\x12L\n" +
+	"\aRelease\x12\x1f.coord.v1.ReleaseBarrierRequest\x1a .coord.v1.ReleaseBarrierResponse\x12C\n" +
+	"\x04Wait\x12\x1c.coord.v1.WaitBarrierRequest\x1a\x1d.coord.v1.WaitBarrierResponse2\x93\x02\n" +
 	"\x05Holds\x12>\n" +
 	"\aRelease\x12\x18.coord.v1.ReleaseRequest\x1a\x19.coord.v1.ReleaseResponse\x12;\n" +
-	"\x06Verify\x12\x17.coord.v1.VerifyRequest\x1a\x18.coord.v1.VerifyResponse\x12>\n" +
+	"\x06Verify\x12\x17.coord.v1.VerifyRequest\x1a\x18.coord.v1.VerifyResponse\x12M\n" +
+	"\fAskToRelease\x12\x1d.coord.v1.AskToReleaseRequest\x1a\x1e.coord.v1.AskToReleaseResponse\x12>\n" +
 	"\aAbandon\x12\x18.coord.v1.AbandonRequest\x1a\x19.coord.v1.AbandonResponseB(Z&github.com/coordd/coordd/proto/coordv1b\x06proto3"
 
 var (
@@ -1918,37 +2541,48 @@ func file_coordv1_coord_proto_rawDescGZIP() []byte {
 }
 
 var file_coordv1_coord_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_coordv1_coord_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_coordv1_coord_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_coordv1_coord_proto_goTypes = []any{
-	(Standing)(0),             // 0: coord.v1.Standing
-	(*LockRequest)(nil),       // 1: coord.v1.LockRequest
-	(*SemaphoreRequest)(nil),  // 2: coord.v1.SemaphoreRequest
-	(*CampaignRequest)(nil),   // 3: coord.v1.CampaignRequest
-	(*HoldEvent)(nil),         // 4: coord.v1.HoldEvent
-	(*Waiting)(nil),           // 5: coord.v1.Waiting
-	(*Granted)(nil),           // 6: coord.v1.Granted
-	(*Renewed)(nil),           // 7: coord.v1.Renewed
-	(*ReleaseAsked)(nil),      // 8: coord.v1.ReleaseAsked
-	(*SetLimitRequest)(nil),   // 9: coord.v1.SetLimitRequest
-	(*SetLimitResponse)(nil),  // 10: coord.v1.SetLimitResponse
-	(*GetLimitRequest)(nil),   // 11: coord.v1.GetLimitRequest
-	(*GetLimitResponse)(nil),  // 12: coord.v1.GetLimitResponse
-	(*ProclaimRequest)(nil),   // 13: coord.v1.ProclaimRequest
-	(*ProclaimResponse)(nil),  // 14: coord.v1.ProclaimResponse
-	(*TransferRequest)(nil),   // 15: coord.v1.TransferRequest
-	(*TransferResponse)(nil),  // 16: coord.v1.TransferResponse
-	(*GetLeaderRequest)(nil),  // 17: coord.v1.GetLeaderRequest
-	(*GetLeaderResponse)(nil), // 18: coord.v1.GetLeaderResponse
-	(*Leader)(nil),            // 19: coord.v1.Leader
-	(*ObserveRequest)(nil),    // 20: coord.v1.ObserveRequest
-	(*ObserveResponse)(nil),   // 21: coord.v1.ObserveResponse
-	(*Nobody)(nil),            // 22: coord.v1.Nobody
-	(*ReleaseRequest)(nil),    // 23: coord.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),   // 24: coord.v1.ReleaseResponse
-	(*VerifyRequest)(nil),     // 25: coord.v1.VerifyRequest
-	(*VerifyResponse)(nil),    // 26: coord.v1.VerifyResponse
-	(*AbandonRequest)(nil),    // 27: coord.v1.AbandonRequest
-	(*AbandonResponse)(nil),   // 28: coord.v1.AbandonResponse
+	(Standing)(0),                  // 0: coord.v1.Standing
+	(*LockRequest)(nil),            // 1: coord.v1.LockRequest
+	(*SemaphoreRequest)(nil),       // 2: coord.v1.SemaphoreRequest
+	(*CampaignRequest)(nil),        // 3: coord.v1.CampaignRequest
+	(*HoldEvent)(nil),              // 4: coord.v1.HoldEvent
+	(*Waiting)(nil),                // 5: coord.v1.Waiting
+	(*Granted)(nil),                // 6: coord.v1.Granted
+	(*Renewed)(nil),                // 7: coord.v1.Renewed
+	(*ReleaseAsked)(nil),           // 8: coord.v1.ReleaseAsked
+	(*SetLimitRequest)(nil),        // 9: coord.v1.SetLimitRequest
+	(*SetLimitResponse)(nil),       // 10: coord.v1.SetLimitResponse
+	(*GetLimitRequest)(nil),        // 11: coord.v1.GetLimitRequest
+	(*GetLimitResponse)(nil),       // 12: coord.v1.GetLimitResponse
+	(*ProclaimRequest)(nil),        // 13: coord.v1.ProclaimRequest
+	(*ProclaimResponse)(nil),       // 14: coord.v1.ProclaimResponse
+	(*TransferRequest)(nil),        // 15: coord.v1.TransferRequest
+	(*TransferResponse)(nil),       // 16: coord.v1.TransferResponse
+	(*GetLeaderRequest)(nil),       // 17: coord.v1.GetLeaderRequest
+	(*GetLeaderResponse)(nil),      // 18: coord.v1.GetLeaderResponse
+	(*Leader)(nil),                 // 19: coord.v1.Leader
+	(*ObserveRequest)(nil),         // 20: coord.v1.ObserveRequest
+	(*ObserveResponse)(nil),        // 21: coord.v1.ObserveResponse
+	(*Nobody)(nil),                 // 22: coord.v1.Nobody
+	(*ReleaseRequest)(nil),         // 23: coord.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),        // 24: coord.v1.ReleaseResponse
+	(*VerifyRequest)(nil),          // 25: coord.v1.VerifyRequest
+	(*VerifyResponse)(nil),         // 26: coord.v1.VerifyResponse
+	(*AbandonRequest)(nil),         // 27: coord.v1.AbandonRequest
+	(*AbandonResponse)(nil),        // 28: coord.v1.AbandonResponse
+	(*AskToReleaseRequest)(nil),    // 29: coord.v1.AskToReleaseRequest
+	(*AskToReleaseResponse)(nil),   // 30: coord.v1.AskToReleaseResponse
+	(*ListRequest)(nil),            // 31: coord.v1.ListRequest
+	(*ListResponse)(nil),           // 32: coord.v1.ListResponse
+	(*Place)(nil),                  // 33: coord.v1.Place
+	(*HoldBarrierRequest)(nil),     // 34: coord.v1.HoldBarrierRequest
+	(*HoldBarrierResponse)(nil),    // 35: coord.v1.HoldBarrierResponse
+	(*ReleaseBarrierRequest)(nil),  // 36: coord.v1.ReleaseBarrierRequest
+	(*ReleaseBarrierResponse)(nil), // 37: coord.v1.ReleaseBarrierResponse
+	(*WaitBarrierRequest)(nil),     // 38: coord.v1.WaitBarrierRequest
+	(*WaitBarrierResponse)(nil),    // 39: coord.v1.WaitBarrierResponse
 }
 var file_coordv1_coord_proto_depIdxs = []int32{
 	5,  // 0: coord.v1.HoldEvent.waiting:type_name -> coord.v1.Waiting
@@ -1959,35 +2593,51 @@ var file_coordv1_coord_proto_depIdxs = []int32{
 	19, // 5: coord.v1.ObserveResponse.leader:type_name -> coord.v1.Leader
 	22, // 6: coord.v1.ObserveResponse.nobody:type_name -> coord.v1.Nobody
 	0,  // 7: coord.v1.VerifyResponse.standing:type_name -> coord.v1.Standing
-	1,  // 8: coord.v1.Locks.Acquire:input_type -> coord.v1.LockRequest
-	2,  // 9: coord.v1.Semaphores.Acquire:input_type -> coord.v1.SemaphoreRequest
-	9,  // 10: coord.v1.Semaphores.SetLimit:input_type -> coord.v1.SetLimitRequest
-	11, // 11: coord.v1.Semaphores.GetLimit:input_type -> coord.v1.GetLimitRequest
-	3,  // 12: coord.v1.Elections.Campaign:input_type -> coord.v1.CampaignRequest
-	13, // 13: coord.v1.Elections.Proclaim:input_type -> coord.v1.ProclaimRequest
-	15, // 14: coord.v1.Elections.Transfer:input_type -> coord.v1.TransferRequest
-	17, // 15: coord.v1.Elections.GetLeader:input_type -> coord.v1.GetLeaderRequest
-	20, // 16: coord.v1.Elections.Observe:input_type -> coord.v1.ObserveRequest
-	23, // 17: coord.v1.Holds.Release:input_type -> coord.v1.ReleaseRequest
-	25, // 18: coord.v1.Holds.Verify:input_type -> coord.v1.VerifyRequest
-	27, // 19: coord.v1.Holds.Abandon:input_type -> coord.v1.AbandonRequest
-	4,  // 20: coord.v1.Locks.Acquire:output_type -> coord.v1.HoldEvent
-	4,  // 21: coord.v1.Semaphores.Acquire:output_type -> coord.v1.HoldEvent
-	10, // 22: coord.v1.Semaphores.SetLimit:output_type -> coord.v1.SetLimitResponse
-	12, // 23: coord.v1.Semaphores.GetLimit:output_type -> coord.v1.GetLimitResponse
-	4,  // 24: coord.v1.Elections.Campaign:output_type -> coord.v1.HoldEvent
-	14, // 25: coord.v1.Elections.Proclaim:output_type -> coord.v1.ProclaimResponse
-	16, // 26: coord.v1.Elections.Transfer:output_type -> coord.v1.TransferResponse
-	18, // 27: coord.v1.Elections.GetLeader:output_type -> coord.v1.GetLeaderResponse
-	21, // 28: coord.v1.Elections.Observe:output_type -> coord.v1.ObserveResponse
-	24, // 29: coord.v1.Holds.Release:output_type -> coord.v1.ReleaseResponse
-	26, // 30: coord.v1.Holds.Verify:output_type -> coord.v1.VerifyResponse
-	28, // 31: coord.v1.Holds.Abandon:output_type -> coord.v1.AbandonResponse
-	20, // [20:32] is the sub-list for method output_type
-	8,  // [8:20] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	33, // 8: coord.v1.ListResponse.places:type_name -> coord.v1.Place
+	8,  // 9: coord.v1.Place.release_asked:type_name -> coord.v1.ReleaseAsked
+	1,  // 10: coord.v1.Locks.Acquire:input_type -> coord.v1.LockRequest
+	31, // 11: coord.v1.Locks.List:input_type -> coord.v1.ListRequest
+	2,  // 12: coord.v1.Semaphores.Acquire:input_type -> coord.v1.SemaphoreRequest
+	9,  // 13: coord.v1.Semaphores.SetLimit:input_type -> coord.v1.SetLimitRequest
+	11, // 14: coord.v1.Semaphores.GetLimit:input_type -> coord.v1.GetLimitRequest
+	31, // 15: coord.v1.Semaphores.List:input_type -> coord.v1.ListRequest
+	3,  // 16: coord.v1.Elections.Campaign:input_type -> coord.v1.CampaignRequest
+	13, // 17: coord.v1.Elections.Proclaim:input_type -> coord.v1.ProclaimRequest
+	15, // 18: coord.v1.Elections.Transfer:input_type -> coord.v1.TransferRequest
+	17, // 19: coord.v1.Elections.GetLeader:input_type -> coord.v1.GetLeaderRequest
+	20, // 20: coord.v1.Elections.Observe:input_type -> coord.v1.ObserveRequest
+	31, // 21: coord.v1.Elections.List:input_type -> coord.v1.ListRequest
+	34, // 22: coord.v1.Barriers.Hold:input_type -> coord.v1.HoldBarrierRequest
+	36, // 23: coord.v1.Barriers.Release:input_type -> coord.v1.ReleaseBarrierRequest
+	38, // 24: coord.v1.Barriers.Wait:input_type -> coord.v1.WaitBarrierRequest
+	23, // 25: coord.v1.Holds.Release:input_type -> coord.v1.ReleaseRequest
+	25, // 26: coord.v1.Holds.Verify:input_type -> coord.v1.VerifyRequest
+	29, // 27: coord.v1.Holds.AskToRelease:input_type -> coord.v1.AskToReleaseRequest
+	27, // 28: coord.v1.Holds.Abandon:input_type -> coord.v1.AbandonRequest
+	4,  // 29: coord.v1.Locks.Acquire:output_type -> coord.v1.HoldEvent
+	32, // 30: coord.v1.Locks.List:output_type -> coord.v1.ListResponse
+	4,  // 31: coord.v1.Semaphores.Acquire:output_type -> coord.v1.HoldEvent
+	10, // 32: coord.v1.Semaphores.SetLimit:output_type -> coord.v1.SetLimitResponse
+	12, // 33: coord.v1.Semaphores.GetLimit:output_type -> coord.v1.GetLimitResponse
+	32, // 34: coord.v1.Semaphores.List:output_type -> coord.v1.ListResponse
+	4,  // 35: coord.v1.Elections.Campaign:output_type -> coord.v1.HoldEvent
+	14, // 36: coord.v1.Elections.Proclaim:output_type -> coord.v1.ProclaimResponse
+	16, // 37: coord.v1.Elections.Transfer:output_type -> coord.v1.TransferResponse
+	18, // 38: coord.v1.Elections.GetLeader:output_type -> coord.v1.GetLeaderResponse
+	21, // 39: coord.v1.Elections.Observe:output_type -> coord.v1.ObserveResponse
+	32, // 40: coord.v1.Elections.List:output_type -> coord.v1.ListResponse
+	35, // 41: coord.v1.Barriers.Hold:output_type -> coord.v1.HoldBarrierResponse
+	37, // 42: coord.v1.Barriers.Release:output_type -> coord.v1.ReleaseBarrierResponse
+	39, // 43: coord.v1.Barriers.Wait:output_type -> coord.v1.WaitBarrierResponse
+	24, // 44: coord.v1.Holds.Release:output_type -> coord.v1.ReleaseResponse
+	26, // 45: coord.v1.Holds.Verify:output_type -> coord.v1.VerifyResponse
+	30, // 46: coord.v1.Holds.AskToRelease:output_type -> coord.v1.AskToReleaseResponse
+	28, // 47: coord.v1.Holds.Abandon:output_type -> coord.v1.AbandonResponse
+	29, // [29:48] is the sub-list for method output_type
+	10, // [10:29] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_coordv1_coord_proto_init() }
@@ -2011,9 +2661,9 @@ func file_coordv1_coord_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordv1_coord_proto_rawDesc), len(file_coordv1_coord_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   39,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_coordv1_coord_proto_goTypes,
 		DependencyIndexes: file_coordv1_coord_proto_depIdxs,

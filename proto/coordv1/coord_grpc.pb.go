@@ -38,6 +38,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Locks_Acquire_FullMethodName = "/coord.v1.Locks/Acquire"
+	Locks_List_FullMethodName    = "/coord.v1.Locks/List"
 )
 
 // LocksClient is the client API for Locks service.
@@ -50,6 +51,8 @@ type LocksClient interface {
 	// Acquire waits for the lock and holds it. The stream ends with the hold: with OK
 	// when it was released, with ABORTED when it was lost.
 	Acquire(ctx context.Context, in *LockRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HoldEvent], error)
+	// List tells who holds the lock and who waits for it, in the order of their turns.
+	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 }
 
 type locksClient struct {
@@ -79,6 +82,16 @@ func (c *locksClient) Acquire(ctx context.Context, in *LockRequest, opts ...grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Locks_AcquireClient = grpc.ServerStreamingClient[HoldEvent]
 
+func (c *locksClient) List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListResponse)
+	err := c.cc.Invoke(ctx, Locks_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LocksServer is the server API for Locks service.
 // All implementations must embed UnimplementedLocksServer
 // for forward compatibility.
@@ -89,6 +102,8 @@ type LocksServer interface {
 	// Acquire waits for the lock and holds it. The stream ends with the hold: with OK
 	// when it was released, with ABORTED when it was lost.
 	Acquire(*LockRequest, grpc.ServerStreamingServer[HoldEvent]) error
+	// List tells who holds the lock and who waits for it, in the order of their turns.
+	List(context.Context, *ListRequest) (*ListResponse, error)
 	mustEmbedUnimplementedLocksServer()
 }
 
@@ -101,6 +116,9 @@ type UnimplementedLocksServer struct{}
 
 func (UnimplementedLocksServer) Acquire(*LockRequest, grpc.ServerStreamingServer[HoldEvent]) error {
 	return status.Error(codes.Unimplemented, "method Acquire not implemented")
+}
+func (UnimplementedLocksServer) List(context.Context, *ListRequest) (*ListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method List not implemented")
 }
 func (UnimplementedLocksServer) mustEmbedUnimplementedLocksServer() {}
 func (UnimplementedLocksServer) testEmbeddedByValue()               {}
@@ -134,13 +152,36 @@ func _Locks_Acquire_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Locks_AcquireServer = grpc.ServerStreamingServer[HoldEvent]
 
+func _Locks_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LocksServer).List(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Locks_List_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LocksServer).List(ctx, req.(*ListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Locks_ServiceDesc is the grpc.ServiceDesc for Locks service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Locks_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "coord.v1.Locks",
 	HandlerType: (*LocksServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "List",
+			Handler:    _Locks_List_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Acquire",
@@ -155,6 +196,7 @@ const (
 	Semaphores_Acquire_FullMethodName  = "/coord.v1.Semaphores/Acquire"
 	Semaphores_SetLimit_FullMethodName = "/coord.v1.Semaphores/SetLimit"
 	Semaphores_GetLimit_FullMethodName = "/coord.v1.Semaphores/GetLimit"
+	Semaphores_List_FullMethodName     = "/coord.v1.Semaphores/List"
 )
 
 // SemaphoresClient is the client API for Semaphores service.
@@ -170,6 +212,8 @@ type SemaphoresClient interface {
 	SetLimit(ctx context.Context, in *SetLimitRequest, opts ...grpc.CallOption) (*SetLimitResponse, error)
 	// GetLimit returns the limit, or FAILED_PRECONDITION where there is none yet.
 	GetLimit(ctx context.Context, in *GetLimitRequest, opts ...grpc.CallOption) (*GetLimitResponse, error)
+	// List as Locks.List.
+	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 }
 
 type semaphoresClient struct {
@@ -219,6 +263,16 @@ func (c *semaphoresClient) GetLimit(ctx context.Context, in *GetLimitRequest, op
 	return out, nil
 }
 
+func (c *semaphoresClient) List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListResponse)
+	err := c.cc.Invoke(ctx, Semaphores_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SemaphoresServer is the server API for Semaphores service.
 // All implementations must embed UnimplementedSemaphoresServer
 // for forward compatibility.
@@ -232,6 +286,8 @@ type SemaphoresServer interface {
 	SetLimit(context.Context, *SetLimitRequest) (*SetLimitResponse, error)
 	// GetLimit returns the limit, or FAILED_PRECONDITION where there is none yet.
 	GetLimit(context.Context, *GetLimitRequest) (*GetLimitResponse, error)
+	// List as Locks.List.
+	List(context.Context, *ListRequest) (*ListResponse, error)
 	mustEmbedUnimplementedSemaphoresServer()
 }
 
@@ -250,6 +306,9 @@ func (UnimplementedSemaphoresServer) SetLimit(context.Context, *SetLimitRequest)
 }
 func (UnimplementedSemaphoresServer) GetLimit(context.Context, *GetLimitRequest) (*GetLimitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLimit not implemented")
+}
+func (UnimplementedSemaphoresServer) List(context.Context, *ListRequest) (*ListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method List not implemented")
 }
 func (UnimplementedSemaphoresServer) mustEmbedUnimplementedSemaphoresServer() {}
 func (UnimplementedSemaphoresServer) testEmbeddedByValue()                    {}
@@ -319,6 +378,24 @@ func _Semaphores_GetLimit_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Semaphores_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SemaphoresServer).List(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Semaphores_List_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SemaphoresServer).List(ctx, req.(*ListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Semaphores_ServiceDesc is the grpc.ServiceDesc for Semaphores service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -333,6 +410,10 @@ var Semaphores_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetLimit",
 			Handler:    _Semaphores_GetLimit_Handler,
+		},
+		{
+			MethodName: "List",
+			Handler:    _Semaphores_List_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
@@ -351,6 +432,7 @@ const (
 	Elections_Transfer_FullMethodName  = "/coord.v1.Elections/Transfer"
 	Elections_GetLeader_FullMethodName = "/coord.v1.Elections/GetLeader"
 	Elections_Observe_FullMethodName   = "/coord.v1.Elections/Observe"
+	Elections_List_FullMethodName      = "/coord.v1.Elections/List"
 )
 
 // ElectionsClient is the client API for Elections service.
@@ -371,6 +453,8 @@ type ElectionsClient interface {
 	GetLeader(ctx context.Context, in *GetLeaderRequest, opts ...grpc.CallOption) (*GetLeaderResponse, error)
 	// Observe tells who leads now and then of each change, also that nobody leads.
 	Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveResponse], error)
+	// List tells who leads and who stands, in the order of their turns.
+	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 }
 
 type electionsClient struct {
@@ -449,6 +533,16 @@ func (c *electionsClient) Observe(ctx context.Context, in *ObserveRequest, opts 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Elections_ObserveClient = grpc.ServerStreamingClient[ObserveResponse]
 
+func (c *electionsClient) List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListResponse)
+	err := c.cc.Invoke(ctx, Elections_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ElectionsServer is the server API for Elections service.
 // All implementations must embed UnimplementedElectionsServer
 // for forward compatibility.
@@ -467,6 +561,8 @@ type ElectionsServer interface {
 	GetLeader(context.Context, *GetLeaderRequest) (*GetLeaderResponse, error)
 	// Observe tells who leads now and then of each change, also that nobody leads.
 	Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error
+	// List tells who leads and who stands, in the order of their turns.
+	List(context.Context, *ListRequest) (*ListResponse, error)
 	mustEmbedUnimplementedElectionsServer()
 }
 
@@ -491,6 +587,9 @@ func (UnimplementedElectionsServer) GetLeader(context.Context, *GetLeaderRequest
 }
 func (UnimplementedElectionsServer) Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error {
 	return status.Error(codes.Unimplemented, "method Observe not implemented")
+}
+func (UnimplementedElectionsServer) List(context.Context, *ListRequest) (*ListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method List not implemented")
 }
 func (UnimplementedElectionsServer) mustEmbedUnimplementedElectionsServer() {}
 func (UnimplementedElectionsServer) testEmbeddedByValue()                   {}
@@ -589,6 +688,24 @@ func _Elections_Observe_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Elections_ObserveServer = grpc.ServerStreamingServer[ObserveResponse]
 
+func _Elections_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ElectionsServer).List(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Elections_List_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ElectionsServer).List(ctx, req.(*ListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Elections_ServiceDesc is the grpc.ServiceDesc for Elections service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -608,6 +725,10 @@ var Elections_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetLeader",
 			Handler:    _Elections_GetLeader_Handler,
 		},
+		{
+			MethodName: "List",
+			Handler:    _Elections_List_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -625,9 +746,200 @@ var Elections_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Holds_Release_FullMethodName = "/coord.v1.Holds/Release"
-	Holds_Verify_FullMethodName  = "/coord.v1.Holds/Verify"
-	Holds_Abandon_FullMethodName = "/coord.v1.Holds/Abandon"
+	Barriers_Hold_FullMethodName    = "/coord.v1.Barriers/Hold"
+	Barriers_Release_FullMethodName = "/coord.v1.Barriers/Release"
+	Barriers_Wait_FullMethodName    = "/coord.v1.Barriers/Wait"
+)
+
+// BarriersClient is the client API for Barriers service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Barriers are gates, which anybody who knows the name may close and open. No
+// session belongs to one: it stays as it is, whoever lives.
+type BarriersClient interface {
+	// Hold closes the barrier; ALREADY_EXISTS if it is closed.
+	Hold(ctx context.Context, in *HoldBarrierRequest, opts ...grpc.CallOption) (*HoldBarrierResponse, error)
+	// Release opens the barrier. One that is open is no error.
+	Release(ctx context.Context, in *ReleaseBarrierRequest, opts ...grpc.CallOption) (*ReleaseBarrierResponse, error)
+	// Wait answers when the barrier was open at a moment during the call.
+	Wait(ctx context.Context, in *WaitBarrierRequest, opts ...grpc.CallOption) (*WaitBarrierResponse, error)
+}
+
+type barriersClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewBarriersClient(cc grpc.ClientConnInterface) BarriersClient {
+	return &barriersClient{cc}
+}
+
+func (c *barriersClient) Hold(ctx context.Context, in *HoldBarrierRequest, opts ...grpc.CallOption) (*HoldBarrierResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoldBarrierResponse)
+	err := c.cc.Invoke(ctx, Barriers_Hold_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *barriersClient) Release(ctx context.Context, in *ReleaseBarrierRequest, opts ...grpc.CallOption) (*ReleaseBarrierResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseBarrierResponse)
+	err := c.cc.Invoke(ctx, Barriers_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *barriersClient) Wait(ctx context.Context, in *WaitBarrierRequest, opts ...grpc.CallOption) (*WaitBarrierResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WaitBarrierResponse)
+	err := c.cc.Invoke(ctx, Barriers_Wait_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// BarriersServer is the server API for Barriers service.
+// All implementations must embed UnimplementedBarriersServer
+// for forward compatibility.
+//
+// Barriers are gates, which anybody who knows the name may close and open. No
+// session belongs to one: it stays as it is, whoever lives.
+type BarriersServer interface {
+	// Hold closes the barrier; ALREADY_EXISTS if it is closed.
+	Hold(context.Context, *HoldBarrierRequest) (*HoldBarrierResponse, error)
+	// Release opens the barrier. One that is open is no error.
+	Release(context.Context, *ReleaseBarrierRequest) (*ReleaseBarrierResponse, error)
+	// Wait answers when the barrier was open at a moment during the call.
+	Wait(context.Context, *WaitBarrierRequest) (*WaitBarrierResponse, error)
+	mustEmbedUnimplementedBarriersServer()
+}
+
+// UnimplementedBarriersServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedBarriersServer struct{}
+
+func (UnimplementedBarriersServer) Hold(context.Context, *HoldBarrierRequest) (*HoldBarrierResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Hold not implemented")
+}
+func (UnimplementedBarriersServer) Release(context.Context, *ReleaseBarrierRequest) (*ReleaseBarrierResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedBarriersServer) Wait(context.Context, *WaitBarrierRequest) (*WaitBarrierResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Wait not implemented")
+}
+func (UnimplementedBarriersServer) mustEmbedUnimplementedBarriersServer() {}
+func (UnimplementedBarriersServer) testEmbeddedByValue()                  {}
+
+// UnsafeBarriersServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to BarriersServer will
+// result in compilation errors.
+type UnsafeBarriersServer interface {
+	mustEmbedUnimplementedBarriersServer()
+}
+
+func RegisterBarriersServer(s grpc.ServiceRegistrar, srv BarriersServer) {
+	// If the following call panics, it indicates UnimplementedBarriersServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Barriers_ServiceDesc, srv)
+}
+
+func _Barriers_Hold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoldBarrierRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BarriersServer).Hold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Barriers_Hold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BarriersServer).Hold(ctx, req.(*HoldBarrierRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Barriers_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseBarrierRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BarriersServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Barriers_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BarriersServer).Release(ctx, req.(*ReleaseBarrierRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Barriers_Wait_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WaitBarrierRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BarriersServer).Wait(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Barriers_Wait_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BarriersServer).Wait(ctx, req.(*WaitBarrierRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Barriers_ServiceDesc is the grpc.ServiceDesc for Barriers service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Barriers_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "coord.v1.Barriers",
+	HandlerType: (*BarriersServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Hold",
+			Handler:    _Barriers_Hold_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _Barriers_Release_Handler,
+		},
+		{
+			MethodName: "Wait",
+			Handler:    _Barriers_Wait_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "coordv1/coord.proto",
+}
+
+const (
+	Holds_Release_FullMethodName      = "/coord.v1.Holds/Release"
+	Holds_Verify_FullMethodName       = "/coord.v1.Holds/Verify"
+	Holds_AskToRelease_FullMethodName = "/coord.v1.Holds/AskToRelease"
+	Holds_Abandon_FullMethodName      = "/coord.v1.Holds/Abandon"
 )
 
 // HoldsClient is the client API for Holds service.
@@ -642,6 +954,9 @@ type HoldsClient interface {
 	// Verify asks the cluster, linearizably, what a token is worth. The answer may be
 	// out of date when it arrives: it is for resources that can keep no mark.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (*VerifyResponse, error)
+	// AskToRelease asks the holder whose token it is to release, which is up to the
+	// holder. NOT_FOUND means that the hold has ended.
+	AskToRelease(ctx context.Context, in *AskToReleaseRequest, opts ...grpc.CallOption) (*AskToReleaseResponse, error)
 	// Abandon ends a session and all that it holds or waits for.
 	Abandon(ctx context.Context, in *AbandonRequest, opts ...grpc.CallOption) (*AbandonResponse, error)
 }
@@ -674,6 +989,16 @@ func (c *holdsClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grp
 	return out, nil
 }
 
+func (c *holdsClient) AskToRelease(ctx context.Context, in *AskToReleaseRequest, opts ...grpc.CallOption) (*AskToReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AskToReleaseResponse)
+	err := c.cc.Invoke(ctx, Holds_AskToRelease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *holdsClient) Abandon(ctx context.Context, in *AbandonRequest, opts ...grpc.CallOption) (*AbandonResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AbandonResponse)
@@ -696,6 +1021,9 @@ type HoldsServer interface {
 	// Verify asks the cluster, linearizably, what a token is worth. The answer may be
 	// out of date when it arrives: it is for resources that can keep no mark.
 	Verify(context.Context, *VerifyRequest) (*VerifyResponse, error)
+	// AskToRelease asks the holder whose token it is to release, which is up to the
+	// holder. NOT_FOUND means that the hold has ended.
+	AskToRelease(context.Context, *AskToReleaseRequest) (*AskToReleaseResponse, error)
 	// Abandon ends a session and all that it holds or waits for.
 	Abandon(context.Context, *AbandonRequest) (*AbandonResponse, error)
 	mustEmbedUnimplementedHoldsServer()
@@ -713,6 +1041,9 @@ func (UnimplementedHoldsServer) Release(context.Context, *ReleaseRequest) (*Rele
 }
 func (UnimplementedHoldsServer) Verify(context.Context, *VerifyRequest) (*VerifyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Verify not implemented")
+}
+func (UnimplementedHoldsServer) AskToRelease(context.Context, *AskToReleaseRequest) (*AskToReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AskToRelease not implemented")
 }
 func (UnimplementedHoldsServer) Abandon(context.Context, *AbandonRequest) (*AbandonResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Abandon not implemented")
@@ -774,6 +1105,24 @@ func _Holds_Verify_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Holds_AskToRelease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AskToReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HoldsServer).AskToRelease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Holds_AskToRelease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HoldsServer).AskToRelease(ctx, req.(*AskToReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Holds_Abandon_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AbandonRequest)
 	if err := dec(in); err != nil {
@@ -806,6 +1155,10 @@ var Holds_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Verify",
 			Handler:    _Holds_Verify_Handler,
+		},
+		{
+			MethodName: "AskToRelease",
+			Handler:    _Holds_AskToRelease_Handler,
 		},
 		{
 			MethodName: "Abandon",
