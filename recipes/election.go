@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,8 +164,8 @@ func (e *Election) campaignInEtcdLayout(ctx context.Context, value string) (*Lea
 // leadership. When lead has returned nil, or the leadership was lost, the office is given up and Run campaigns again. It
 // returns lead's error, or why the session or ctx ended.
 func (e *Election) Run(ctx context.Context, value string, lead func(context.Context, *Leadership) error) error {
-	for {
-		l, err := e.Campaign(ctx, value)
+	for candidacy := *e; ; candidacy.attempt = "" { // the name is of the first
+		l, err := candidacy.Campaign(ctx, value)
 		if err != nil && e.session.Valid() == nil && ctx.Err() == nil && errors.Is(err, ErrKeyDeleted) {
 			continue
 		}
@@ -433,22 +434,36 @@ func (l *Leadership) Resign(ctx context.Context) error {
 	return err
 }
 
-// proclaim replaces the value of an entry that is in the queue. Repeating it changes nothing but revisions.
+// proclaim replaces the value of an entry. Each rests on the revision that the one before left, so that one that was
+// repeated cannot come back over a later one. Of an attached session's that revision is not known, and it is tried once.
 func (e *entry) proclaim(ctx context.Context, value string) (header *pb.ResponseHeader, err error) {
+	e.proclaiming.Lock()
+	defer e.proclaiming.Unlock()
 	keep := clientv3.WithLease(e.session.lease)
 	if e.session.lease == clientv3.NoLease {
 		keep = clientv3.WithIgnoreLease()
 	}
 	err = e.session.retry(ctx, func(ctx context.Context) error {
-		resp, err := e.session.client.Txn(ctx).If(e.guard()).Then(clientv3.OpPut(e.key, value, keep)).Commit()
-		if err != nil {
-			return err
+		for {
+			only := []clientv3.Cmp{e.guard()}
+			if !e.session.attached {
+				only = append(only, clientv3.Compare(clientv3.ModRevision(e.key), "=", cmp.Or(e.modified, e.revision)))
+			}
+			resp, err := e.session.client.Txn(ctx).If(only...).Then(clientv3.OpPut(e.key, value, keep)).
+				Else(clientv3.OpGet(e.key, clientv3.WithKeysOnly())).Commit()
+			if err != nil {
+				return err
+			}
+			if resp.Succeeded {
+				header, e.modified = resp.Header, resp.Header.Revision
+				return nil
+			}
+			found := first(resp)
+			if found == nil || found.CreateRevision != e.revision {
+				return e.lost()
+			}
+			e.modified = found.ModRevision // by a try whose answer was lost
 		}
-		if !resp.Succeeded {
-			return e.lost()
-		}
-		header = resp.Header
-		return nil
 	})
 	if errors.Is(err, ErrLost) {
 		e.cancel(err)

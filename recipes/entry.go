@@ -7,12 +7,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -26,7 +28,9 @@ const rewatchPause = 100 * time.Millisecond
 // a proxy or in a member for any time. So the removal deletes the key and writes a mark in the same transaction, and
 // every creation compares that there is no mark. The store puts the two in some order: creation first, and its key is
 // deleted; removal first, and the creation finds the mark. The mark lives as long as the lease, and without the lease the
-// put of the creation fails. An answered creation is not applied twice and needs no mark.
+// put of the creation fails. A creation of which every try was answered is not applied again and needs no mark: one request
+// is one entry in the store's log. What goes on under another key, as from the queue to the holders or from writing to
+// reading, takes the doubt along or leaves the mark.
 //
 // etcd's layout has no room for a mark: every key below the name is a contender. There the janitor keeps an entry in
 // doubt and removes it whenever it comes back, until the session has ended.
@@ -36,8 +40,10 @@ type entry struct {
 	path    string // of the lock, the semaphore or the election
 	line    string // what the keys begin with that e waits for
 	key     string
-	also    []string // further keys of the attempt, which live and end with key
+	beside  []string // further keys, put with key
+	also    []string // further keys that are removed with key: those beside it, and those the attempt may have got since
 	mark    string   // "" in etcd's layout
+	named   bool     // whether another process may have begun the attempt and left a creation in doubt
 	value   string   // as it is in the store once create has returned
 	about   string   // who it is, beside a value that says something else; "" without
 	delayed bool     // whether the session's lock delay holds for it
@@ -51,6 +57,9 @@ type entry struct {
 	revision   int64 // create revision of key, 0 until known
 	cluster    uint64
 	joined     *mvccpb.KeyValue // of an attached session: the key as it was found, somebody else's to remove
+
+	proclaiming sync.Mutex // held through a proclaim, guards modified
+	modified    int64      // mod revision of key after the last proclaim, 0 before the first
 
 	// answer is the header of the store's last answer that is about the entry.
 	answer atomic.Pointer[pb.ResponseHeader]
@@ -157,14 +166,20 @@ func (e *entry) createTxn(ctx context.Context, only []clientv3.Cmp, ops []client
 	otherwise := []clientv3.Op{clientv3.OpGet(e.key)}
 	if e.mark != "" {
 		fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(e.mark), "=", 0), e.session.epoch.unchanged())
-		otherwise = append(otherwise, clientv3.OpGet(EpochKey))
+		otherwise = append(otherwise, clientv3.OpGet(EpochKey), clientv3.OpGet(e.mark, clientv3.WithKeysOnly()))
+	}
+	if e.named { // it may be there as something else, a reader for a writer
+		for _, key := range e.also {
+			fresh = append(fresh, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
+		}
 	}
 	return e.session.client.Txn(ctx).If(fresh...).Then(append(ops[:len(ops):len(ops)], e.puts()...)...).Else(otherwise...)
 }
 
-// puts are for all keys of e. They are put in one transaction and so have one create revision.
-func (e *entry) puts() (ops []clientv3.Op) {
-	for _, key := range e.keys() {
+// puts are for the key of e and those beside it. They are put in one transaction and so have one create revision.
+func (e *entry) puts() []clientv3.Op {
+	ops := e.putsOf(e.key)
+	for _, key := range e.beside {
 		ops = append(ops, e.putsOf(key)...)
 	}
 	return ops
@@ -183,17 +198,18 @@ func (e *entry) putsOf(key string) []clientv3.Op {
 	return ops
 }
 
-func (e *entry) keys() []string { return append([]string{e.key}, e.also...) }
-
 // recognise looks why a creation changed nothing: the key is there from a try before, or of another session's, or the
-// epoch is another one, or else the conditions did not hold.
+// epoch is another one, or the attempt was given up, or else the conditions did not hold.
 func (e *entry) recognise(resp *clientv3.TxnResponse) error {
-	if e.mark != "" && epochOf(resp) != e.session.epoch.revision {
-		e.session.end(ErrEpochChanged)
-		return e.lost()
+	if e.mark != "" {
+		if err := e.session.sameEpoch(resp, 1); err != nil {
+			return err
+		}
 	}
 	found := first(resp)
 	switch {
+	case found == nil && e.mark != "" && firstOf(resp.Responses[2:]) != nil:
+		return e.lost()
 	case found == nil:
 		return nil
 	case found.Lease != int64(e.session.lease) && e.mark != "":
@@ -206,11 +222,17 @@ func (e *entry) recognise(resp *clientv3.TxnResponse) error {
 	return nil
 }
 
-func epochOf(resp *clientv3.TxnResponse) (revision int64) {
-	for _, kv := range resp.Responses[1].GetResponseRange().GetKvs() {
+// sameEpoch ends the session if answer i of resp, which is of EpochKey, is of another epoch than the session's.
+func (s *Session) sameEpoch(resp *clientv3.TxnResponse, i int) error {
+	var revision int64
+	if kv := firstOf(resp.Responses[i:]); kv != nil {
 		revision = kv.ModRevision
 	}
-	return revision
+	if revision == s.epoch.revision {
+		return nil
+	}
+	s.end(ErrEpochChanged)
+	return context.Cause(s.ctx)
 }
 
 // getLast reads the youngest of the line, or the youngest of those ahead of e once e has a revision.
@@ -362,10 +384,13 @@ func (e *entry) remove(ctx context.Context) (held bool, err error) {
 		if !maybe && refused(err) {
 			e.removing.Store(false)
 		}
+		if errors.Is(err, rpctypes.ErrNoSpace) && e.mark != "" { // for the mark, but the lock must not wait for that
+			_, _ = e.session.client.Txn(ctx).Then(e.deletes()...).Commit()
+		}
 		return false, err
 	}
 	e.answer.Store(resp.Header)
-	if e.unanswered == 0 {
+	if !e.inDoubt() {
 		return resp.Succeeded || maybe, nil
 	}
 	if !resp.Succeeded {
@@ -380,9 +405,9 @@ func (e *entry) remove(ctx context.Context) (held bool, err error) {
 func (e *entry) removeTxn(ctx context.Context) clientv3.Txn {
 	txn := e.session.client.Txn(ctx)
 	switch {
-	case e.unanswered == 0 && e.mark == "":
+	case !e.inDoubt() && e.mark == "":
 		return txn.If(e.guard()).Then(clientv3.OpDelete(e.key))
-	case e.unanswered == 0:
+	case !e.inDoubt():
 		return txn.If(e.guard()).Then(e.deletes()...).Else(e.deletesOfRest()...)
 	}
 	// By name: a creation in doubt can have given the key a revision nobody here knows, and nobody else uses the name.
@@ -392,12 +417,35 @@ func (e *entry) removeTxn(ctx context.Context) clientv3.Txn {
 	return txn.Then(append(e.deletes(), e.putMark())...)
 }
 
+// alsoRemove adds to what is removed with e. It is for the time before others have e.
+func (e *entry) alsoRemove(key string) {
+	if !slices.Contains(e.also, key) {
+		e.also = append(e.also, key)
+	}
+}
+
+// inDoubt says that a creation may still be on its way.
+func (e *entry) inDoubt() bool { return e.unanswered > 0 || e.named }
+
+// putMark says that e was given up, for as long as the session's lease lives.
+func (e *entry) putMark() clientv3.Op {
+	return clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease))
+}
+
+// ends are deletes and, where there is doubt, the mark.
+func (e *entry) ends() []clientv3.Op {
+	if e.inDoubt() {
+		return append(e.deletes(), e.putMark())
+	}
+	return e.deletes()
+}
+
 // deletes are for all keys of e, with what stands below them.
 func (e *entry) deletes() (ops []clientv3.Op) {
 	if e.mark == "" {
 		return []clientv3.Op{clientv3.OpDelete(e.key, clientv3.WithPrevKV())}
 	}
-	for _, key := range e.keys() {
+	for _, key := range append([]string{e.key}, e.also...) {
 		ops = append(ops, clientv3.OpDelete(key, clientv3.WithPrefix(), clientv3.WithPrevKV()))
 	}
 	return ops

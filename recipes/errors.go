@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Errors to test for with errors.Is.
@@ -64,14 +65,29 @@ func (e *LostError) Is(target error) bool { return target == ErrLost }
 func (e *LostError) Unwrap() error { return e.Err }
 
 // refused reports whether err proves that the request changed nothing and would be refused again. After any other error
-// the store may have applied the request, or may still do so.
+// the store may have applied the request, or may still do so: also when it says that it has no space, which etcd says of
+// what it has just applied as well.
 func refused(err error) bool {
 	var e rpctypes.EtcdError
 	if !errors.As(err, &e) || errors.Is(err, rpctypes.ErrTooManyRequests) { // that passes
 		return false
 	}
 	switch e.Code() {
-	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.FailedPrecondition, codes.Unauthenticated, codes.ResourceExhausted:
+	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.FailedPrecondition, codes.Unauthenticated:
+		return true
+	}
+	return false
+}
+
+// final reports whether the same request would fail with err again, whatever this one has done. That the store has too
+// many requests at the moment is not final.
+func final(err error) bool {
+	if refused(err) || errors.Is(err, rpctypes.ErrNoSpace) {
+		return true
+	}
+	// What is not the store's own is of the client's connection, or of something in between: the request is too large, say.
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.ResourceExhausted, codes.Unimplemented:
 		return true
 	}
 	return false

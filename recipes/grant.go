@@ -27,10 +27,10 @@ type arbiter interface {
 
 // grant is what is written beside the holder's key.
 type grant struct {
-	only  []clientv3.Cmp // what must not have changed since it was decided
-	puts  []clientv3.Op
-	value string // of the holder's key
-	also  []string
+	only   []clientv3.Cmp // what must not have changed since it was decided
+	puts   []clientv3.Op
+	value  string   // of the holder's key
+	beside []string // further keys of the holder, of no other attempt
 }
 
 // petition is one attempt to be granted something.
@@ -47,13 +47,16 @@ type petition struct {
 	holding *entry // the key among the holders
 }
 
-func (p *petition) begin(attempt string) {
-	mark := p.path + abandonedDir + attempt
+func (p *petition) begin(place placement) {
+	attempt, named := place.newAttempt(), place.attempt != ""
+	mark, holder := p.path+abandonedDir+attempt, p.path+holdersDir+attempt
 	p.waiting = p.session.begin(&entry{
 		what: p.what, path: p.path, line: p.path + queueDir, key: p.path + queueDir + attempt, mark: mark, value: p.value, about: p.about,
+		named: named,
+		also:  []string{holder}, // who gives up may be granted it in that moment, by somebody else
 	})
 	p.holding = p.session.begin(&entry{
-		what: p.what, path: p.path, key: p.path + holdersDir + attempt, mark: mark, value: p.value, about: p.about, delayed: p.delayed,
+		what: p.what, path: p.path, key: holder, mark: mark, value: p.value, about: p.about, delayed: p.delayed, named: named,
 	})
 }
 
@@ -62,7 +65,7 @@ func (p *petition) acquire(ctx context.Context, place placement, onlyIfFree bool
 	if err := errors.Join(p.session.epoch.denied, p.session.Valid(), ctx.Err()); err != nil {
 		return fmt.Errorf("recipes: %s %s: %w", p.what, p.path, err)
 	}
-	p.begin(place.newAttempt())
+	p.begin(place)
 	ctx, stop := join(ctx, p.session.ctx)
 	defer stop()
 	if place.attempt != "" { // it may have been granted before
@@ -72,14 +75,11 @@ func (p *petition) acquire(ctx context.Context, place placement, onlyIfFree bool
 		err = p.atOnce(ctx)
 	}
 	if errors.Is(err, ErrLocked) && !onlyIfFree {
-		if p.holding.unanswered > 0 { // it may still be granted at once, under that name
-			p.abandon()
-			p.begin(newAttemptID())
-		}
-		err = p.inTurn(ctx)
+		err = p.inTurn(ctx) // what asked to be granted at once is refused while somebody waits, so to the end of this
 	}
 	if err == nil {
 		p.waiting.cancel(ErrUnlocked)
+		p.holding.unanswered += p.waiting.unanswered // the place in the queue must not come back either
 		p.session.spawn(p.holding.watchOwn)
 		err = errors.Join(p.session.Valid(), ctx.Err())
 	}
@@ -132,7 +132,13 @@ func (p *petition) try(ctx context.Context, read []*pb.ResponseOp, only clientv3
 	if g == nil {
 		return false, ErrLocked
 	}
-	p.holding.value, p.holding.also = g.value, g.also
+	p.holding.value, p.holding.beside = g.value, g.beside
+	if p.holding.unanswered == 0 {
+		p.holding.also = nil
+	}
+	for _, key := range g.beside { // any of them may be granted
+		p.holding.alsoRemove(key)
+	}
 	_, _, err = p.holding.create(ctx, append(g.only, only), append(g.puts, ops...)...)
 	return p.holding.revision != 0, err
 }
@@ -211,18 +217,22 @@ func (p *petition) review(ctx, beyond context.Context) error {
 	}
 }
 
-// appointed looks whether the holder's key is there, with the session's lease.
+// appointed looks whether the holder's key is there, with the session's lease, in the session's epoch.
 func (p *petition) appointed(ctx context.Context) error {
 	h := p.holding
 	return p.session.retry(ctx, func(ctx context.Context) error {
-		resp, err := p.session.client.Get(ctx, h.key)
+		resp, err := p.session.client.Txn(ctx).Then(clientv3.OpGet(h.key), clientv3.OpGet(EpochKey)).Commit()
 		if err != nil {
 			return err
 		}
-		if len(resp.Kvs) == 0 || resp.Kvs[0].Lease != int64(p.session.lease) {
+		if err := p.session.sameEpoch(resp, 1); err != nil {
+			return err
+		}
+		found := first(resp)
+		if found == nil || found.Lease != int64(p.session.lease) {
 			return h.lost()
 		}
-		h.revision, h.value, h.cluster = resp.Kvs[0].CreateRevision, string(resp.Kvs[0].Value), resp.Header.ClusterId
+		h.revision, h.value, h.cluster = found.CreateRevision, string(found.Value), resp.Header.ClusterId
 		h.answer.Store(resp.Header)
 		return nil
 	})

@@ -142,7 +142,8 @@ func (h *Hold) end() error {
 // Unlock gives the lock up; from the call on the hold is over, whatever it returns. nil means that the next waiter has the
 // lock. A *LostError means that ownership had ended before. Any other error means that the store did not confirm until ctx
 // ended; the session keeps trying, and so may the caller. Calls after a confirmed one return its result; calls at the same
-// time wait for each other.
+// time wait for each other. Call it after a loss too: what is left then, as the lock delay where only the key was deleted,
+// keeps others out until it is called or the session ends.
 func (h *Hold) Unlock(ctx context.Context) error {
 	e := h.entry
 	e.cancel(ErrUnlocked)

@@ -53,11 +53,16 @@ func (l *lock) acquire(ctx context.Context, e func() *entry, mode fence.Mode, on
 	return newHold(attempt, mode, attempt.revision), nil
 }
 
-func (l *lock) newEntry(line, id, key string, also ...string) *entry {
-	return l.session.begin(&entry{
-		what: "lock", path: l.path, line: l.path + line, key: l.path + key, also: also,
-		mark: l.path + abandonedDir + id, value: l.session.holder(l.reason).String(), delayed: true,
-	})
+func (l *lock) newEntry(line, key string, also ...string) *entry {
+	id := l.newAttempt()
+	e := &entry{
+		what: "lock", path: l.path, line: l.path + line, key: l.path + key + id,
+		mark: l.path + abandonedDir + id, named: l.attempt != "", value: l.session.holder(l.reason).String(), delayed: true,
+	}
+	for _, dir := range also {
+		e.also = append(e.also, l.path+dir+id)
+	}
+	return l.session.begin(e)
 }
 
 // exclusive is an attempt of a Mutex.
@@ -65,21 +70,18 @@ func (l *lock) exclusive() *entry {
 	if l.etcdLayout {
 		return l.session.newEtcdEntry("lock", l.path, l.reason)
 	}
-	id := l.newAttempt()
-	return l.newEntry(queueDir, id, writersDir+id)
+	return l.newEntry(queueDir, writersDir)
 }
 
 // writer is an attempt to write of an RWMutex.
 func (l *lock) writer() *entry {
-	id := l.newAttempt()
-	return l.newEntry(queueDir, id, writersDir+id, l.path+readersDir+id)
+	e := l.newEntry(queueDir, writersDir, readersDir)
+	e.beside = e.also
+	return e
 }
 
-// reader is an attempt to read of an RWMutex.
-func (l *lock) reader() *entry {
-	id := l.newAttempt()
-	return l.newEntry(writersDir, id, readersDir+id)
-}
+// reader is an attempt to read of an RWMutex, which may become a writer.
+func (l *lock) reader() *entry { return l.newEntry(writersDir, readersDir, writersDir) }
 
 // do runs f while it holds what acquire returns. See Mutex.Do.
 func do(ctx context.Context, acquire func(context.Context) (*Hold, error), f func(context.Context, fence.Token) error) (err error) {

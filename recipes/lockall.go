@@ -26,12 +26,19 @@ func LockAll(ctx context.Context, mutexes ...*Mutex) (Holds, error) {
 		}
 	}
 	var held Holds
+	all := ctx // ends also when one of held does
 	for _, m := range sorted {
-		hold, err := m.Lock(ctx)
+		hold, err := m.Lock(all)
+		if err == nil {
+			held = append(held, hold)
+			err = held.Valid() // that of another may have ended meanwhile
+		}
 		if err != nil {
 			return nil, errors.Join(err, held.giveUp(ctx))
 		}
-		held = append(held, hold)
+		var stop context.CancelFunc
+		all, stop = join(all, hold.Context())
+		defer stop()
 	}
 	return held, nil
 }

@@ -99,6 +99,7 @@ func List(ctx context.Context, kv clientv3.KV, prefix string) (all []Listing, er
 	from, to := prefix+"/", clientv3.GetPrefixRangeEnd(prefix+"/")
 	var kvs []*mvccpb.KeyValue
 	opts := []clientv3.OpOption{clientv3.WithRange(to), clientv3.WithLimit(listPage)}
+	at := int64(0) // the revision of the first page
 	for more := true; more; {
 		resp, err := kv.Get(ctx, from, opts...)
 		if err != nil {
@@ -107,7 +108,8 @@ func List(ctx context.Context, kv clientv3.KV, prefix string) (all []Listing, er
 		kvs, more = append(kvs, resp.Kvs...), resp.More
 		if more {
 			from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-			opts = append(opts[:2:2], clientv3.WithRev(resp.Header.Revision))
+			at = cmp.Or(at, resp.Header.Revision) // that of a later page's answer is the present
+			opts = append(opts[:2:2], clientv3.WithRev(at))
 		}
 	}
 	for len(kvs) > 0 {

@@ -59,7 +59,8 @@ func NewQueue(s *Session, name string, o *QueueOptions) *Queue {
 }
 
 // The keys of a queue. Items are numbered as they come, so that the order of their keys is theirs; the number of the
-// youngest is the value of lastKey. A claim stands beside its holder's key, by the name of the item.
+// youngest is the value of lastKey. A claim stands beside its holder's key, below the name of the item, under a name of its
+// own: so who removes a claim that is gone removes nobody else's.
 const (
 	itemsDir  = "/items/"
 	claimsDir = "/claims/"
@@ -190,16 +191,16 @@ func (q *Queue) claim(ctx context.Context, onlyIfThere bool) (*Delivery, error) 
 		return nil, q.err
 	}
 	who := q.session.holder(q.reason)
+	claims := &itemArbiter{Queue: q, who: who, claim: newAttemptID(), limit: firstItems}
 	p := &petition{
-		arbiter: &itemArbiter{Queue: q, who: who, limit: firstItems}, session: q.session, what: "queue", path: q.path, value: who.String(),
-		delayed: true,
+		arbiter: claims, session: q.session, what: "queue", path: q.path, value: who.String(), delayed: true,
 	}
 	if err := p.acquire(ctx, q.placement, onlyIfThere); err != nil {
 		return nil, err
 	}
 	var granted Holder
 	_ = json.Unmarshal([]byte(p.holding.value), &granted) // written by this package, under a name of its own
-	p.holding.also = []string{q.path + claimsDir + granted.Item}
+	p.holding.alsoRemove(claims.claimOf(granted.Item))
 	d := &Delivery{Hold: newHold(p.holding, fence.Exclusive, p.holding.revision), queue: q, Item: granted.Item}
 	d.token = d.slotToken(granted.Item)
 	if err := d.fetch(ctx); err != nil {
@@ -237,7 +238,7 @@ func (d *Delivery) Ack(ctx context.Context) error {
 	err := e.session.retry(ctx, func(ctx context.Context) error {
 		tries++
 		resp, err := e.session.client.Txn(ctx).If(e.guard()).
-			Then(append(e.deletes(), clientv3.OpDelete(item))...).
+			Then(append(e.ends(), clientv3.OpDelete(item))...).
 			Else(clientv3.OpGet(item, clientv3.WithKeysOnly())).Commit()
 		switch {
 		case err != nil || resp.Succeeded:
@@ -261,6 +262,7 @@ const firstItems = 16
 type itemArbiter struct {
 	*Queue
 	who   Holder
+	claim string // the name of its claims
 	limit int64
 }
 
@@ -280,7 +282,8 @@ func (a *itemArbiter) decide(read []*pb.ResponseOp) (*grant, error) {
 	items := read[0].GetResponseRange()
 	claimed := make(map[string]bool)
 	for _, kv := range read[1].GetResponseRange().GetKvs() {
-		claimed[strings.TrimSuffix(string(kv.Key[len(a.path+claimsDir):]), delaySuffix)] = true
+		item, _, _ := strings.Cut(string(kv.Key[len(a.path+claimsDir):]), "/")
+		claimed[item] = true
 	}
 	for _, kv := range items.GetKvs() {
 		if item := string(kv.Key[len(a.path+itemsDir):]); !claimed[item] {
@@ -298,14 +301,15 @@ func (a *itemArbiter) decide(read []*pb.ResponseOp) (*grant, error) {
 func (a *itemArbiter) grant(item string, kv *mvccpb.KeyValue) *grant {
 	who := a.who
 	who.Item = item
-	claim := a.path + claimsDir + item
 	return &grant{
 		only: []clientv3.Cmp{
 			clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision),
-			clientv3.Compare(clientv3.CreateRevision(claim).WithPrefix(), "=", 0),
+			clientv3.Compare(clientv3.CreateRevision(a.path+claimsDir+item+"/").WithPrefix(), "=", 0),
 		},
-		puts:  []clientv3.Op{clientv3.OpPut(string(kv.Key), "", clientv3.WithIgnoreValue())},
-		value: who.String(),
-		also:  []string{claim},
+		puts:   []clientv3.Op{clientv3.OpPut(string(kv.Key), "", clientv3.WithIgnoreValue())},
+		value:  who.String(),
+		beside: []string{a.claimOf(item)},
 	}
 }
+
+func (a *itemArbiter) claimOf(item string) string { return a.path + claimsDir + item + "/" + a.claim }

@@ -18,7 +18,7 @@ func Run(ctx context.Context, client *clientv3.Client, o *SessionOptions, f func
 	for {
 		s, err := NewSession(ctx, client, o)
 		if err != nil {
-			if ctx.Err() == nil && !refused(err) && sleep(ctx, renewPause) {
+			if ctx.Err() == nil && !final(err) && sleep(ctx, renewPause) {
 				continue // the store is out of reach
 			}
 			return err
@@ -36,6 +36,7 @@ const renewPause = time.Second
 func (s *Session) runOnce(ctx context.Context, f func(context.Context, *Session) error) (lost bool, err error) {
 	inSession, stop := join(ctx, s.Context())
 	defer stop()
+	defer s.Close() // also when f panics
 	err = f(inSession, s)
 	lost = s.Valid() != nil && (errors.Is(err, ErrLost) || errors.Is(err, context.Canceled))
 	closed := s.Close()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordd/coordd/recipes/fence"
@@ -70,15 +69,15 @@ func (m *RWMutex) Downgrade(ctx context.Context, h *Hold) (*Hold, error) {
 		return nil, err
 	}
 	w := h.entry
-	r := m.session.begin(&entry{
-		what: w.what, path: w.path, line: m.path + writersDir, key: w.also[0], mark: w.mark, value: w.value, delayed: true, cluster: w.cluster,
-	})
+	leave := []clientv3.Op{clientv3.OpGet(w.also[0]), clientv3.OpDelete(w.key, clientv3.WithPrefix())}
+	if w.inDoubt() { // the writer that it was must not come back while it reads
+		leave = append(leave, w.putMark())
+	}
+	r := w.turned(writersDir)
 	ctx, stop := join(ctx, r.ctx)
 	defer stop()
-	err := m.session.retry(ctx, func(ctx context.Context) error {
-		resp, err := m.session.client.Txn(ctx).If(w.guard()).
-			Then(clientv3.OpGet(r.key), clientv3.OpDelete(w.key, clientv3.WithPrefix())).
-			Else(clientv3.OpGet(r.key)).Commit()
+	err := r.session.retry(ctx, func(ctx context.Context) error {
+		resp, err := r.session.client.Txn(ctx).If(w.guard()).Then(leave...).Else(clientv3.OpGet(r.key)).Commit()
 		if err != nil {
 			return err
 		}
@@ -91,7 +90,15 @@ func (m *RWMutex) Downgrade(ctx context.Context, h *Hold) (*Hold, error) {
 		r.answer.Store(resp.Header)
 		return nil
 	})
-	return m.changed(w, r, err, fence.Shared, h.granted)
+	return changed(w, r, err, fence.Shared, h.granted)
+}
+
+// turned is the attempt's other key, that of a reader for a writer's and the other way round, which waits for line.
+func (e *entry) turned(line string) *entry {
+	return e.session.begin(&entry{
+		what: e.what, path: e.path, line: e.path + line, key: e.also[0], also: []string{e.key}, mark: e.mark, named: e.named, value: e.value,
+		delayed: true, cluster: e.cluster,
+	})
 }
 
 // TryUpgrade turns a hold to read into one to write, in one commit, if nobody else holds the lock or waits for it. It
@@ -102,80 +109,77 @@ func (m *RWMutex) TryUpgrade(ctx context.Context, h *Hold) (*Hold, error) {
 	if h.entry.path != m.path || h.mode != fence.Shared {
 		return nil, errNotOfLock
 	}
+	h.release.Lock()
+	defer h.release.Unlock()
 	if err := h.Valid(); err != nil {
 		return nil, err
 	}
 	r := h.entry
-	w := m.session.begin(&entry{
-		what: r.what, path: r.path, line: m.path + queueDir, key: m.path + writersDir + r.attempt(), also: []string{r.key}, mark: r.mark, value: r.value,
-		delayed: true, cluster: r.cluster,
-	})
+	w := r.turned(queueDir)
+	w.unanswered = r.unanswered
 	ctx, stop := join(ctx, r.ctx)
 	defer stop()
-	alone := clientv3.Compare(clientv3.CreateRevision(m.path+queueDir).WithPrefix(), "=", r.revision)
-	tries := 0
-	err := m.session.retry(ctx, func(ctx context.Context) error {
-		tries++
-		resp, err := m.session.client.Txn(ctx).If(r.guard(), alone).
-			Then(w.putsOf(w.key)...).
-			Else(clientv3.OpGet(w.key), clientv3.OpGet(r.key)).Commit()
-		if err != nil {
-			return err
-		}
-		w.answer.Store(resp.Header)
-		if w.revision = resp.Header.Revision; resp.Succeeded {
-			return nil
-		}
-		return w.upgradedBefore(resp, r)
-	})
-	if errors.Is(err, ErrLocked) {
+	err := r.session.retry(ctx, func(ctx context.Context) error { return r.upgrade(ctx, w) })
+	switch {
+	case errors.Is(err, ErrLocked):
 		w.cancel(err)
-		h.doubt(tries > 1, w.key)
 		return nil, err
+	case errors.Is(context.Cause(r.ctx), ErrUnlocked): // meanwhile: Unlock waits, and removes both keys
+		w.cancel(ErrUnlocked)
+		return nil, ErrUnlocked
+	case errors.Is(err, ErrLost):
+		r.cancel(err)
 	}
-	if ended := h.end(); err == nil {
-		err = ended
-	}
-	return m.changed(r, w, err, fence.Exclusive, w.revision)
+	r.cancel(ErrUnlocked)
+	h.released = true
+	return changed(r, w, err, fence.Exclusive, w.revision)
 }
 
-// upgradedBefore looks why an upgrade changed nothing: a try whose answer was lost has done it, or the hold is gone, or
-// there are others.
-func (w *entry) upgradedBefore(resp *clientv3.TxnResponse, r *entry) error {
-	kvs := func(i int) []*mvccpb.KeyValue { return resp.Responses[i].GetResponseRange().GetKvs() }
+// upgrade puts w beside r if r is alone in the queue.
+func (e *entry) upgrade(ctx context.Context, w *entry) error {
+	queue := e.path + queueDir
+	if e.asker.Load() != nil { // the request to release stands there too, and is known
+		if _, err := e.session.client.Delete(ctx, e.key+askSuffix); err != nil {
+			return err
+		}
+	}
+	resp, err := e.session.client.Txn(ctx).
+		If(e.guard(), e.session.epoch.unchanged(), clientv3.Compare(clientv3.CreateRevision(queue).WithPrefix(), "=", e.revision)).
+		Then(w.putsOf(w.key)...).
+		Else(clientv3.OpGet(e.key), clientv3.OpGet(EpochKey), clientv3.OpGet(w.key)).Commit()
+	if err != nil {
+		return err
+	}
+	w.answer.Store(resp.Header)
+	if resp.Succeeded {
+		w.revision = resp.Header.Revision
+		return nil
+	}
+	if err := e.session.sameEpoch(resp, 1); err != nil {
+		return err
+	}
+	own, upgraded := firstOf(resp.Responses), firstOf(resp.Responses[2:])
 	switch {
-	case len(kvs(1)) == 0 || kvs(1)[0].CreateRevision != r.revision:
-		return r.lost()
-	case len(kvs(0)) == 0:
+	case own == nil || own.CreateRevision != e.revision:
+		return e.lost()
+	case upgraded == nil:
 		return ErrLocked
 	}
-	w.revision = kvs(0)[0].CreateRevision
+	w.revision = upgraded.CreateRevision // by a try whose answer was lost, when e was alone
 	return nil
 }
 
-// doubt lets Unlock remove a key too that a transaction may still put whose answer was lost.
-func (h *Hold) doubt(lost bool, key string) {
-	h.release.Lock()
-	defer h.release.Unlock()
-	if lost && !h.released {
-		h.entry.unanswered++
-		h.entry.also = append(h.entry.also, key)
-	}
-}
-
-// changed finishes a change of mode: to holds now what from held.
-func (m *RWMutex) changed(from, to *entry, err error, mode fence.Mode, granted int64) (*Hold, error) {
+// changed finishes a change of mode: to holds now what from held. After an error both keys are removed.
+func changed(from, to *entry, err error, mode fence.Mode, granted int64) (*Hold, error) {
 	if err == nil {
-		err = m.session.Valid()
+		err = from.session.Valid()
 	}
 	if err != nil {
 		to.cancel(ErrUnlocked)
-		from.unanswered++ // what was sent may still be applied
-		from.also = []string{m.path + writersDir + from.attempt(), m.path + readersDir + from.attempt()}
 		from.abandon()
-		return nil, fmt.Errorf("recipes: lock %s: %w", m.path, err)
+		return nil, fmt.Errorf("recipes: lock %s: %w", from.path, err)
 	}
-	m.session.spawn(to.watchOwn)
+	to.session.spawn(to.watchOwn)
 	return newHold(to, mode, granted), nil
 }
 

@@ -144,10 +144,32 @@ func (s *Semaphore) SetLimit(ctx context.Context, limit int64) error {
 	if limit < 0 || limit > MaxLimit {
 		return fmt.Errorf("recipes: semaphore limit %d is not within 0 to %d", limit, MaxLimit)
 	}
-	return s.session.retry(ctx, func(ctx context.Context) error {
-		_, err := s.session.client.Put(ctx, s.path+limitKey, strconv.FormatInt(limit, 10))
-		return err
-	})
+	err := s.session.retry(ctx, func(ctx context.Context) error { return s.replaceLimit(ctx, limit) })
+	if err != nil {
+		return fmt.Errorf("recipes: semaphore %s: set limit: %w", s.path, err)
+	}
+	return nil
+}
+
+// replaceLimit puts the limit over the one it has read, so that a try cannot come late over another limit.
+func (s *Semaphore) replaceLimit(ctx context.Context, limit int64) error {
+	key := s.path + limitKey
+	for {
+		old, err := s.session.client.Get(ctx, key, clientv3.WithKeysOnly())
+		if err != nil {
+			return err
+		}
+		var revision int64
+		for _, kv := range old.Kvs {
+			revision = kv.ModRevision
+		}
+		resp, err := s.session.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
+			Then(clientv3.OpPut(key, strconv.FormatInt(limit, 10))).Commit()
+		if err != nil || resp.Succeeded {
+			return err
+		}
+	}
 }
 
 const (

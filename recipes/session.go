@@ -172,28 +172,28 @@ func prepareSession(client *clientv3.Client, o *SessionOptions, now func() time.
 	return s, nil
 }
 
-// grant gets the leases. That of the lock delay comes first: it is not to end before the other is granted.
+// grant gets the leases. That of the lock delay comes second: how long it has to be depends on what the first is granted.
 func (s *Session) grant(ctx context.Context) error {
-	if s.options.LockDelay > 0 {
-		delayed, err := s.leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: s.options.delayedTTLSeconds()})
-		if err != nil {
-			return clientv3.ContextError(ctx, err)
-		}
-		s.delayLease = clientv3.LeaseID(delayed.ID)
-	}
 	sent := s.now()
 	granted, err := s.leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: s.options.TTLSeconds})
 	if err != nil {
 		return clientv3.ContextError(ctx, err)
 	}
 	s.granted(clientv3.LeaseID(granted.ID), sent, granted.TTL)
+	if s.options.LockDelay == 0 {
+		return nil
+	}
+	delayed, err := s.leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: s.delayedTTLSeconds()})
+	if err != nil {
+		return clientv3.ContextError(ctx, err) // the first lease has nothing yet and runs out
+	}
+	s.delayLease = clientv3.LeaseID(delayed.ID)
 	return nil
 }
 
 // delayedTTLSeconds lets the second lease outlive the first by the lock delay, whichever clock is faster.
-func (o *SessionOptions) delayedTTLSeconds() int64 {
-	longest := (time.Duration(o.TTLSeconds)*time.Second + o.LockDelay).Seconds() * (1 + o.MaxDrift)
-	return int64(math.Ceil(longest))
+func (s *Session) delayedTTLSeconds() int64 {
+	return int64(math.Ceil((s.ttl + s.options.LockDelay).Seconds() * (1 + s.options.MaxDrift)))
 }
 
 func (s *Session) granted(lease clientv3.LeaseID, sent time.Duration, ttlSeconds int64) {
@@ -212,14 +212,18 @@ func (s *Session) start() *Session {
 // client; with clientv3.NoLease it can only look. It ends with ctx and by Close, and both leave the lease as it is. Of the
 // lease's validity nothing is known, so Valid tells only whether the session has ended, and what it holds is not watched:
 // Hold.Context does not end when the key is deleted, Verify and Guard tell. Requests are tried once, so that whoever is
-// behind it decides what to do about an error. In etcd's layout there is one place for a lease, as in etcd's library: an
-// attempt joins the one that is there.
+// behind it decides what to do about an error. Acquisitions are in etcd's layout only, and there is one place for a lease
+// there, as in etcd's library: an attempt joins the one that is there.
 func AttachSession(ctx context.Context, client *clientv3.Client, lease clientv3.LeaseID) *Session {
 	s := &Session{client: client, lease: lease, attached: true, now: func() time.Duration { return 0 }, janitor: newJanitor()}
+	s.epoch.denied = errAttached
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.deadline.Store(math.MaxInt64)
 	return s
 }
+
+// errAttached is for what a session has to look after: nobody would, and the epoch was not read.
+var errAttached = errors.New("recipes: an attached session acquires in etcd's layout only")
 
 // spawn is where every goroutine of this package is born. Close waits for all of them. It does nothing once the session
 // has ended.
@@ -316,7 +320,7 @@ func (s *Session) retry(ctx context.Context, op func(context.Context) error) err
 			s.end(ErrLeaseGone)
 			return context.Cause(s.ctx)
 		}
-		if err == nil || refused(err) || verdict(err) {
+		if err == nil || final(err) || verdict(err) {
 			return err
 		}
 		if !sleep(ctx, pause) {

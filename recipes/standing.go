@@ -172,11 +172,6 @@ func (c *Claim) Release(ctx context.Context) (held bool, err error) {
 	return resp.Succeeded, nil
 }
 
-// putMark says that e was given up, for as long as the session's lease lives.
-func (e *entry) putMark() clientv3.Op {
-	return clientv3.OpPut(e.mark, "", clientv3.WithLease(e.session.lease))
-}
-
 // AskToRelease asks the holder to release, as Session.AskToRelease does, and tells by whom and why. The error is
 // ErrKeyDeleted if the hold has ended.
 func (c *Claim) AskToRelease(ctx context.Context, by Holder) error {
