@@ -6,10 +6,8 @@ var locks = []mutant{
 		name: "locks/D1-place-by-lease",
 		what: "the attempts of one session share a place in the queue",
 		edits: []edit{{"recipes/lock.go", `	id := l.newAttempt()
-	return l.newEntry(queueDir, id, writersDir+id)
-`, `	id := fmt.Sprintf("%x", int64(l.session.lease))
-	return l.newEntry(queueDir, id, writersDir+id)
-`}},
+	e := &entry{`, `	id := fmt.Sprintf("%x", int64(l.session.lease))
+	e := &entry{`}},
 		pkg:  "./recipes",
 		test: "TestD1TwoLocksOfOneSessionExcludeEachOther",
 	},
@@ -168,24 +166,24 @@ var locks = []mutant{
 	{
 		name: "locks/rw-writer-beside-readers",
 		what: "a writer waits for writers alone",
-		edits: []edit{{"recipes/lock.go", `l.newEntry(queueDir, id, writersDir+id, l.path+readersDir+id)`,
-			`l.newEntry(writersDir, id, writersDir+id, l.path+readersDir+id)`}},
+		edits: []edit{{"recipes/lock.go", `l.newEntry(queueDir, writersDir, readersDir)`,
+			`l.newEntry(writersDir, writersDir, readersDir)`}},
 		pkg:  "./recipes",
 		test: "TestReadersShareAndWritersExclude",
 	},
 	{
 		name: "locks/rw-reader-beside-mutex",
 		what: "a reader waits for nobody",
-		edits: []edit{{"recipes/lock.go", `l.newEntry(writersDir, id, readersDir+id)`,
-			`l.newEntry("/nobody/", id, readersDir+id)`}},
+		edits: []edit{{"recipes/lock.go", `l.newEntry(writersDir, readersDir, writersDir)`,
+			`l.newEntry("/nobody/", readersDir, writersDir)`}},
 		pkg:  "./recipes",
 		test: "TestMutexAndRWMutexOfANameExclude",
 	},
 	{
 		name: "locks/rw-upgrade-beside-readers",
 		what: "a reader becomes the writer beside another reader",
-		edits: []edit{{"recipes/rwmutex.go", `If(r.guard(), alone)`, `If(r.guard())`},
-			{"recipes/rwmutex.go", `	alone := clientv3`, `	_ = clientv3`}},
+		edits: []edit{{"recipes/rwmutex.go", `e.session.epoch.unchanged(), clientv3.Compare(clientv3.CreateRevision(queue).WithPrefix(), "=", e.revision)).`,
+			`e.session.epoch.unchanged()).`}},
 		pkg:  "./recipes",
 		test: "TestTryUpgrade",
 	},
