@@ -21,6 +21,10 @@ type Spec struct {
 	Flags   []string // further flags for every member
 
 	ClientScheme, PeerScheme string // of the URLs; empty: http
+
+	// PeerFront returns the URL at which other members reach the one that listens
+	// at a URL, as behind a proxy; nil: that URL itself.
+	PeerFront func(listen string) string
 }
 
 // Cluster is some members that know each other. Its members' methods may be
@@ -94,13 +98,20 @@ func (c *Cluster) Forget(m *Member) {
 func (c *Cluster) place(clientPort, peerPort int) *Member {
 	c.placed++
 	name := fmt.Sprintf("n%d", c.placed)
+	peerListen := fmt.Sprintf("%s://127.0.0.1:%d", cmp.Or(c.spec.PeerScheme, "http"), peerPort)
+	peerURL := peerListen
+	if c.spec.PeerFront != nil {
+		peerURL = c.spec.PeerFront(peerListen)
+	}
 	m := &Member{
 		Name:      name,
 		ClientURL: fmt.Sprintf("%s://127.0.0.1:%d", cmp.Or(c.spec.ClientScheme, "http"), clientPort),
-		PeerURL:   fmt.Sprintf("%s://127.0.0.1:%d", cmp.Or(c.spec.PeerScheme, "http"), peerPort),
+		PeerURL:   peerURL,
 		DataDir:   filepath.Join(c.spec.Dir, name),
 		LogFile:   filepath.Join(c.spec.Dir, name+".log"),
-		program:   c.spec.Program,
+
+		program:    c.spec.Program,
+		peerListen: peerListen,
 	}
 	c.Members = append(c.Members, m)
 	return m
@@ -114,7 +125,7 @@ func (c *Cluster) flags(m *Member, state string) []string {
 	return append([]string{
 		"--name", m.Name, "--data-dir", m.DataDir,
 		"--listen-client-urls", m.ClientURL, "--advertise-client-urls", m.ClientURL,
-		"--listen-peer-urls", m.PeerURL, "--initial-advertise-peer-urls", m.PeerURL,
+		"--listen-peer-urls", m.peerListen, "--initial-advertise-peer-urls", m.PeerURL,
 		"--initial-cluster", strings.Join(initial, ","),
 		"--initial-cluster-token", "e2e", "--initial-cluster-state", state,
 	}, c.spec.Flags...)

@@ -20,11 +20,12 @@ const readyLine = "ready to serve client requests"
 
 // Member is one server process, which may be ended and started again.
 type Member struct {
-	Name, ClientURL, PeerURL string
+	Name, ClientURL, PeerURL string // PeerURL is the one that others dial
 	DataDir, LogFile         string
 
-	program string
-	flags   []string
+	program    string
+	peerListen string
+	flags      []string
 
 	mu      sync.Mutex
 	process *process // the last one started; nil before
