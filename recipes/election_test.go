@@ -15,6 +15,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"google.golang.org/grpc"
+
+	"github.com/coordd/coordd/e2e/history"
 )
 
 // office is an election of the test's own.
@@ -364,12 +366,12 @@ func TestElectionHistory(t *testing.T) {
 			}
 		}
 		running.Wait()
-		h := stop()
-		for _, v := range h.check(office+"/", register) {
-			f.Error(v)
+		events := stop()
+		for _, wrong := range (history.Lock{Queue: office + "/", Visits: register}).Check(events) {
+			f.Error(wrong)
 		}
-		if len(h) < 4*30 {
-			f.Errorf("a history of %d events", len(h))
+		if len(events) < 4*30 {
+			f.Errorf("a history of %d events", len(events))
 		}
 	})
 }
