@@ -52,6 +52,7 @@ var mayImport = map[string][]string{
 	"e2e":              {},
 	"e2e/bench":        {"proto", "recipes", "e2e/cluster"},
 	"e2e/demo":         {"locksmith/slots", "e2e/cluster"},
+	"e2e/prove":        {"recipes", "e2e/cluster", "e2e/history", "e2e/lincheck", "e2e/proxy"},
 }
 
 // startsGoroutines lists the only files in which a goroutine may be born.

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// size is how much is tried.
+type size struct {
+	lanes      int // trials of an arm with a stopped holder
+	doubleHold int
+	skew       func(kind) skewTrial
+}
+
+func sizeOf(quick bool) size {
+	if quick {
+		return size{lanes: 8, doubleHold: 24, skew: oneThird}
+	}
+	return size{lanes: 100, doubleHold: 1000, skew: onePerCent}
+}
+
+// prove runs the arms whose names match.
+func prove(ctx context.Context, p programs, dir string, n size, only *regexp.Regexp) ([]finding, error) {
+	if err := os.Mkdir(filepath.Join(dir, "members"), 0o700); err != nil {
+		return nil, err
+	}
+	s, err := newStage(ctx, p, filepath.Join(dir, "members"), 3)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return runTogether(ctx, s.arms(n), only), nil
+}
+
+// runTogether runs arms at the same time: they share a cluster and nothing else.
+func runTogether(ctx context.Context, arms []arm, only *regexp.Regexp) (findings []finding) {
+	for _, a := range arms {
+		if only.MatchString(a.name) {
+			findings = append(findings, finding{arm: a})
+		}
+	}
+	var running errgroup.Group
+	for i := range findings {
+		running.Go(func() error {
+			f := &findings[i]
+			f.outcome, f.err = f.run(ctx, f.name)
+			return nil
+		})
+	}
+	running.Wait()
+	return findings
+}
+
+// arms are those that share a cluster which nothing happens to.
+func (s *stage) arms(n size) []arm {
+	overtaken := func(name string, found bool, o overtaking) arm {
+		return arm{name, found, func(ctx context.Context, name string) (outcome, error) { return o.run(ctx, s, name, n.lanes) }}
+	}
+	doubleHold := func(name string, found bool, k kind) arm {
+		return arm{name, found, func(ctx context.Context, name string) (outcome, error) {
+			return n.skew(k).run(ctx, s, name, n.doubleHold)
+		}}
+	}
+	return []arm{
+		overtaken("1 unfenced, stopped past the TTL", true, overtaking{policy: unfenced}),
+		overtaken("1 the same, fenced", false, overtaking{policy: marked, advance: true}),
+		doubleHold("2 deadline only, cut off, the store's clock fast", false, mutex),
+		doubleHold("2 the same, etcd's concurrency package", true, etcdMutex),
+		overtaken("3 deadline only, stopped between Valid and the write", true, overtaking{policy: unfenced, check: true}),
+		overtaken("3 the same, fenced", false, overtaking{policy: marked, advance: true, check: true}),
+		overtaken("4 a mark that is not raised before the first read", true, overtaking{policy: marked, early: true}),
+		overtaken("4 the same, raised", false, overtaking{policy: marked, advance: true, early: true}),
+	}
+}

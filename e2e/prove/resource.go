@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coordd/coordd/recipes/fence"
+)
+
+// policy says how a resource checks tokens.
+type policy string
+
+const (
+	unfenced policy = "unfenced" // not at all
+	marked   policy = "marked"   // one mark for each slot of a name, as designed
+	oneMark  policy = "one mark" // one mark for a name, whatever the slot
+)
+
+// access is one request to the resource.
+type access struct {
+	Do     string // "advance", "read" or "write"
+	Policy policy
+	Name   string // of what is locked
+	Token  string // text form; "" only where it is not checked
+	Value  int64  // to write
+}
+
+// accessed is the answer to an access.
+type accessed struct {
+	Refused bool
+	Value   int64 // as it is after the access
+}
+
+// logged is an access in the order in which the resource saw them.
+type logged struct {
+	Asked  access
+	Answer accessed
+}
+
+// resource is a server that keeps a number for each name, or each slot of one: what
+// the locks are there to protect. It is a process of its own and never suffers faults.
+type resource struct {
+	mu     sync.Mutex
+	values map[string]int64
+	marks  map[string]mark
+	log    []logged
+}
+
+// runResource serves until its input ends. The answer to each command is the log so far.
+func runResource() int {
+	r := &resource{values: map[string]int64{}, marks: map[string]mark{}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic("resource: no free port: " + err.Error())
+	}
+	go http.Serve(l, r)
+	return serve(func(string) resourceState {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return resourceState{Address: l.Addr().String(), Log: r.log}
+	})
+}
+
+// resourceState is what a resource tells of itself.
+type resourceState struct {
+	Address string
+	Log     []logged
+}
+
+func (r *resource) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	var a access
+	if err := json.NewDecoder(req.Body).Decode(&a); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	json.NewEncoder(w).Encode(r.access(a))
+}
+
+func (r *resource) access(a access) (answer accessed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	place := a.Name
+	if a.Policy != unfenced {
+		token, err := fence.Parse(a.Token)
+		if err != nil {
+			panic("resource: " + err.Error()) // the workers are ours
+		}
+		if a.Policy == marked {
+			place = placeOf(a.Name, token)
+		}
+		var admitted bool
+		r.marks[place], admitted = r.marks[place].admit(token)
+		answer.Refused = !admitted
+	}
+	if a.Do == "write" && !answer.Refused {
+		r.values[place] = a.Value
+	}
+	answer.Value = r.values[place]
+	r.log = append(r.log, logged{a, answer})
+	return answer
+}
+
+// placeOf is where the number of a token's slot is.
+func placeOf(name string, token fence.Token) string { return name + "#" + token.Fields().Slot }
+
+// mark is the highest tokens that a resource has seen.
+type mark struct {
+	epoch uint64
+	write int64 // of tokens to write
+	all   int64
+}
+
+// admit returns the mark after a token was shown, and whether it passes.
+func (m mark) admit(t fence.Token) (mark, bool) {
+	f := t.Fields()
+	if f.Epoch > m.epoch {
+		m = mark{epoch: f.Epoch}
+	}
+	if f.Epoch < m.epoch || f.Revision < m.write || f.Mode == fence.Exclusive && f.Revision < m.all {
+		return m, false
+	}
+	m.all = max(m.all, f.Revision)
+	if f.Mode == fence.Exclusive {
+		m.write = max(m.write, f.Revision)
+	}
+	return m, true
+}
+
+// resourceClient asks a resource.
+type resourceClient struct{ address string }
+
+func (c resourceClient) do(ctx context.Context, a access) (answer accessed, err error) {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return accessed{}, fmt.Errorf("resource: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.address, bytes.NewReader(body))
+	if err != nil {
+		return accessed{}, fmt.Errorf("resource: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return accessed{}, fmt.Errorf("resource: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return accessed{}, fmt.Errorf("resource: %s", resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return accessed{}, fmt.Errorf("resource: %w", err)
+	}
+	return answer, nil
+}

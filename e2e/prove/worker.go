@@ -1,0 +1,213 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/coordd/coordd/recipes/fence"
+)
+
+// A worker is a process that holds locks, in several lanes at once: each lane is a
+// trial with a lock and a number of its own.
+
+// command is what a worker is told to do in all of its lanes.
+type command struct {
+	Do string
+
+	// Of "open".
+	Lanes      int
+	Sessions   int // shared by the lanes; 0: one for each
+	Endpoints  []string
+	Resource   string
+	Policy     policy
+	Name       string // prefix of the lanes' names
+	Kind       kind
+	TTLSeconds int64
+	FastBy     int64 // seconds by which the store ends a lease too early for this worker's clock
+	MaxDrift   float64
+
+	// Of "read".
+	Advance bool
+	// Of "sample".
+	Until time.Duration
+}
+
+// result is what became of it in one lane.
+type result struct {
+	Err     string        `json:",omitempty"`
+	At      time.Duration // on the clock of now
+	Token   string        `json:",omitempty"`
+	Refused bool          `json:",omitempty"`
+	Valid   bool          `json:",omitempty"`
+}
+
+// reply is a worker's answer: an error of the command, or a result for each lane.
+type reply struct {
+	Err   string `json:",omitempty"`
+	Lanes []result
+}
+
+// firstErr is the error that keeps the reply from meaning anything.
+func (r reply) firstErr() error {
+	text := r.Err
+	for _, l := range r.Lanes {
+		text = cmp.Or(text, l.Err)
+	}
+	if text == "" {
+		return nil
+	}
+	return errors.New(text)
+}
+
+type worker struct {
+	client   *clientv3.Client
+	lanes    []*lane
+	resource resourceClient
+	policy   policy
+}
+
+// lane is one trial in this worker.
+type lane struct {
+	name  string
+	claim func(context.Context) (*claim, error) // the next acquisition
+	held  *claim
+	read  int64
+}
+
+func runWorker() int {
+	w := &worker{}
+	return serve(func(c command) reply {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		return w.do(ctx, c)
+	})
+}
+
+func (w *worker) do(ctx context.Context, c command) reply {
+	switch c.Do {
+	case "open":
+		if err := w.open(ctx, c); err != nil {
+			return reply{Err: err.Error()}
+		}
+		return reply{}
+	case "lock":
+		return w.each(func(l *lane, r *result) (err error) {
+			l.held, err = l.claim(ctx)
+			if r.At = now(); err == nil {
+				r.Token = l.held.token.String()
+			}
+			return err
+		})
+	case "read":
+		return w.each(func(l *lane, r *result) error { return w.read(ctx, l, c.Advance, r) })
+	case "write":
+		return w.each(func(l *lane, r *result) error {
+			answer, err := w.ask(ctx, l, "write", l.read+1)
+			r.Refused = answer.Refused
+			return err
+		})
+	case "check":
+		return w.each(func(l *lane, r *result) error {
+			r.Valid = l.held.valid() == nil
+			return nil
+		})
+	case "unlock":
+		return w.each(func(l *lane, _ *result) error { return l.held.release(ctx) })
+	case "sample":
+		return w.sample(c.Until)
+	}
+	return reply{Err: fmt.Sprintf("no such command: %q", c.Do)}
+}
+
+func (w *worker) open(ctx context.Context, c command) (err error) {
+	var opts []grpc.DialOption
+	if c.FastBy > 0 {
+		opts = fastStore(c.FastBy)
+	}
+	w.client, err = clientv3.New(clientv3.Config{Endpoints: c.Endpoints, Logger: zap.NewNop(), DialTimeout: 10 * time.Second, DialOptions: opts})
+	if err != nil {
+		return err
+	}
+	w.resource, w.policy = resourceClient{c.Resource}, c.Policy
+	claimers, err := openClaimers(ctx, w.client, c)
+	if err != nil {
+		return err
+	}
+	for i := range c.Lanes {
+		name := fmt.Sprintf("%s/%d", c.Name, i)
+		claimer := claimers[i%len(claimers)]
+		w.lanes = append(w.lanes, &lane{name: name, claim: func(ctx context.Context) (*claim, error) { return claimer(ctx, name) }})
+	}
+	return nil
+}
+
+// each does something in all lanes at once.
+func (w *worker) each(do func(*lane, *result) error) reply {
+	r := reply{Lanes: make([]result, len(w.lanes))}
+	var running sync.WaitGroup
+	for i, l := range w.lanes {
+		running.Go(func() {
+			if err := do(l, &r.Lanes[i]); err != nil {
+				r.Lanes[i].Err = fmt.Sprintf("%s: %v", l.name, err)
+			}
+		})
+	}
+	running.Wait()
+	return r
+}
+
+// read learns the number that the next write goes on from.
+func (w *worker) read(ctx context.Context, l *lane, advance bool, r *result) error {
+	if advance {
+		answer, err := w.ask(ctx, l, "advance", 0)
+		if r.Refused = answer.Refused; err != nil || answer.Refused {
+			return err
+		}
+	}
+	// What is read without showing the token raises no mark.
+	answer, err := w.resource.do(ctx, access{Do: "read", Policy: unfenced, Name: w.place(l)})
+	l.read = answer.Value
+	return err
+}
+
+func (w *worker) ask(ctx context.Context, l *lane, do string, value int64) (accessed, error) {
+	return w.resource.do(ctx, access{Do: do, Policy: w.policy, Name: l.name, Token: l.held.token.String(), Value: value})
+}
+
+// place is where the resource keeps the number of a lane.
+func (w *worker) place(l *lane) string {
+	if w.policy == marked {
+		return placeOf(l.name, l.held.token)
+	}
+	return l.name
+}
+
+// sample looks again and again whether the locks are still valid in this worker's
+// belief, and returns when each was last. One goroutine does it: it is never far behind.
+func (w *worker) sample(until time.Duration) reply {
+	r := reply{Lanes: make([]result, len(w.lanes))}
+	for now() < until {
+		for i, l := range w.lanes {
+			if at := now(); l.held.valid() == nil {
+				r.Lanes[i].At = at // valid then or later
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return r
+}
+
+// claim is one acquisition, of whatever.
+type claim struct {
+	token   fence.Token
+	valid   func() error // nil while the holder believes that it holds
+	release func(context.Context) error
+}
