@@ -86,7 +86,7 @@ func (o overtaking) judge(ctx context.Context, s *stage, name string, lanes int,
 	}
 	raised, values := map[string]int64{}, map[string]int64{}
 	for _, l := range state.Log {
-		if strings.HasPrefix(l.Asked.Name, name+"/") && l.Asked.Do == "write" && !l.Answer.Refused {
+		if strings.HasPrefix(l.Asked.Name, name+".") && l.Asked.Do == "write" && !l.Answer.Refused {
 			raised[l.Asked.Name]++
 			values[l.Asked.Name] = l.Answer.Value
 		}

@@ -118,8 +118,11 @@ func awaitStopped(pid int) error {
 		// The state is the letter after the name in parentheses; see proc(5).
 		for i := len(stat) - 1; i >= 0; i-- {
 			if stat[i] == ')' && i+2 < len(stat) {
-				if stat[i+2] == 'T' {
+				switch stat[i+2] {
+				case 'T':
 					return nil
+				case 'Z':
+					return fmt.Errorf("wait for process %d to stop: it has ended", pid)
 				}
 				break
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,7 +48,7 @@ func runTogether(ctx context.Context, arms []arm, only *regexp.Regexp) (findings
 	for i := range findings {
 		running.Go(func() error {
 			f := &findings[i]
-			f.outcome, f.err = f.run(ctx, f.name)
+			f.outcome, f.err = f.run(ctx, fmt.Sprintf("arm%d", i))
 			return nil
 		})
 	}
@@ -65,6 +66,14 @@ func (s *stage) arms(n size) []arm {
 			return n.skew(k).run(ctx, s, name, n.doubleHold)
 		}}
 	}
+	slots := func(name string, found bool, p policy) arm {
+		return arm{name, found, func(ctx context.Context, name string) (outcome, error) { return slotTrial(ctx, s, name, p, n.lanes) }}
+	}
+	transfer := func(name string, found, byCandidacy bool) arm {
+		return arm{name, found, func(ctx context.Context, name string) (outcome, error) {
+			return transferTrial(ctx, s, name, byCandidacy, n.lanes)
+		}}
+	}
 	return []arm{
 		overtaken("1 unfenced, stopped past the TTL", true, overtaking{policy: unfenced}),
 		overtaken("1 the same, fenced", false, overtaking{policy: marked, advance: true}),
@@ -74,5 +83,9 @@ func (s *stage) arms(n size) []arm {
 		overtaken("3 the same, fenced", false, overtaking{policy: marked, advance: true, check: true}),
 		overtaken("4 a mark that is not raised before the first read", true, overtaking{policy: marked, early: true}),
 		overtaken("4 the same, raised", false, overtaking{policy: marked, advance: true, early: true}),
+		slots("5 one mark for a whole semaphore", true, oneMark),
+		slots("5 the same, one for each slot", false, marked),
+		transfer("6 an election's token is the candidacy's create revision, with a transfer", true, true),
+		transfer("6 the same, that of the grant", false, false),
 	}
 }

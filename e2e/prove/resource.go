@@ -93,6 +93,8 @@ func (r *resource) access(a access) (answer accessed) {
 		}
 		if a.Policy == marked {
 			place = placeOf(a.Name, token)
+		} else {
+			token = unslotted(token)
 		}
 		var admitted bool
 		r.marks[place], admitted = r.marks[place].admit(token)
@@ -108,6 +110,17 @@ func (r *resource) access(a access) (answer accessed) {
 
 // placeOf is where the number of a token's slot is.
 func placeOf(name string, token fence.Token) string { return name + "#" + token.Fields().Slot }
+
+// unslotted is a token as if all slots were one.
+func unslotted(token fence.Token) fence.Token {
+	f := token.Fields()
+	f.Slot = ""
+	token, err := fence.New(f)
+	if err != nil {
+		panic("resource: " + err.Error())
+	}
+	return token
+}
 
 // mark is the highest tokens that a resource has seen.
 type mark struct {

@@ -11,8 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-
-	"github.com/coordd/coordd/recipes/fence"
 )
 
 // A worker is a process that holds locks, in several lanes at once: each lane is a
@@ -33,7 +31,11 @@ type command struct {
 	TTLSeconds int64
 	FastBy     int64 // seconds by which the store ends a lease too early for this worker's clock
 	MaxDrift   float64
+	// ByCandidacy makes the tokens of elections those of the candidacy, not of the grant.
+	ByCandidacy bool
 
+	// Of "transfer": the candidates' keys, by lane.
+	Candidates []string
 	// Of "read".
 	Advance bool
 	// Of "sample".
@@ -45,6 +47,7 @@ type result struct {
 	Err     string        `json:",omitempty"`
 	At      time.Duration // on the clock of now
 	Token   string        `json:",omitempty"`
+	Key     string        `json:",omitempty"` // of a candidate
 	Refused bool          `json:",omitempty"`
 	Valid   bool          `json:",omitempty"`
 }
@@ -76,10 +79,11 @@ type worker struct {
 
 // lane is one trial in this worker.
 type lane struct {
-	name  string
-	claim func(context.Context) (*claim, error) // the next acquisition
-	held  *claim
-	read  int64
+	name      string
+	claim     func(context.Context) (*claim, error) // the next acquisition
+	held      *claim
+	read      int64
+	candidate *candidate // of an election
 }
 
 func runWorker() int {
@@ -121,6 +125,18 @@ func (w *worker) do(ctx context.Context, c command) reply {
 		})
 	case "unlock":
 		return w.each(func(l *lane, _ *result) error { return l.held.release(ctx) })
+	case "stand":
+		return w.each(func(l *lane, r *result) (err error) {
+			r.Key, err = l.candidate.stand(ctx, w.client)
+			return err
+		})
+	case "lead":
+		return w.each(func(l *lane, _ *result) (err error) {
+			l.held, err = l.candidate.lead()
+			return err
+		})
+	case "transfer":
+		return w.eachWith(c.Candidates, func(l *lane, key string) error { return l.candidate.leadership.Transfer(ctx, key) })
 	case "sample":
 		return w.sample(c.Until)
 	}
@@ -137,16 +153,28 @@ func (w *worker) open(ctx context.Context, c command) (err error) {
 		return err
 	}
 	w.resource, w.policy = resourceClient{c.Resource}, c.Policy
-	claimers, err := openClaimers(ctx, w.client, c)
+	sessions, err := openSessions(ctx, w.client, c)
 	if err != nil {
 		return err
 	}
 	for i := range c.Lanes {
-		name := fmt.Sprintf("%s/%d", c.Name, i)
-		claimer := claimers[i%len(claimers)]
-		w.lanes = append(w.lanes, &lane{name: name, claim: func(ctx context.Context) (*claim, error) { return claimer(ctx, name) }})
+		l := &lane{name: fmt.Sprintf("%s.%d", c.Name, i)}
+		session := sessions[i%len(sessions)]
+		if l.claim = session.claimer(c.Kind, l.name); c.Kind == election {
+			l.candidate = newCandidate(session.recipes, l.name, c.ByCandidacy)
+		}
+		w.lanes = append(w.lanes, l)
 	}
 	return nil
+}
+
+// eachWith does something in all lanes at once, with an argument for each.
+func (w *worker) eachWith(arguments []string, do func(*lane, string) error) reply {
+	of := map[*lane]string{}
+	for i, l := range w.lanes {
+		of[l] = arguments[i]
+	}
+	return w.each(func(l *lane, _ *result) error { return do(l, of[l]) })
 }
 
 // each does something in all lanes at once.
@@ -203,11 +231,4 @@ func (w *worker) sample(until time.Duration) reply {
 		time.Sleep(time.Millisecond)
 	}
 	return r
-}
-
-// claim is one acquisition, of whatever.
-type claim struct {
-	token   fence.Token
-	valid   func() error // nil while the holder believes that it holds
-	release func(context.Context) error
 }
