@@ -34,7 +34,20 @@ func prove(ctx context.Context, p programs, dir string, n size, only *regexp.Reg
 		return nil, err
 	}
 	defer s.close()
-	return runTogether(ctx, s.arms(n), only), nil
+	return runTogether(ctx, append(s.arms(n), restoreArms(p, dir, n)...), only), nil
+}
+
+// restoreArms have clusters of their own.
+func restoreArms(p programs, dir string, n size) []arm {
+	restored := func(name string, found, epoch bool) arm {
+		return arm{name, found, func(ctx context.Context, name string) (outcome, error) {
+			return restoreTrial(ctx, p, filepath.Join(dir, name), epoch, n.lanes)
+		}}
+	}
+	return []arm{
+		restored("7 a backup restored, the epoch as before", true, false),
+		restored("7 the same, the epoch raised", false, true),
+	}
 }
 
 // runTogether runs arms at the same time: they share a cluster and nothing else.
