@@ -6,7 +6,7 @@ import (
 )
 
 // story tells a history in short: each string is one revision, of changes "key=value" and
-// "-key" with " + " between them; a key "key@7" is put with lease 7.
+// "-key" with " + " between them; a key "key@7" is put with lease 7, and the value "#0-2" is a holder of these slots.
 func story(revisions ...string) (events []Event) {
 	created := map[string]int64{}
 	for i, changes := range revisions {
@@ -18,6 +18,9 @@ func story(revisions ...string) (events []Event) {
 				delete(created, key)
 			} else {
 				ev.Key, ev.Value, _ = strings.Cut(change, "=")
+				if slots, ok := strings.CutPrefix(ev.Value, "#"); ok {
+					ev.Value = `{"slots":"` + slots + `"}`
+				}
 				if key, lease, ok := strings.Cut(ev.Key, "@"); ok {
 					ev.Key, ev.Lease = key, int64(lease[0]-'0')
 				}
@@ -88,17 +91,17 @@ func TestLock(t *testing.T) {
 
 func TestSemaphore(t *testing.T) {
 	judge(t, Semaphore{Path: "s"}.Check, map[string]judgement{
-		"at once and in turn": {story("s/limit=2", "s/h/a=0-1", "s/q/b=", "s/q/c=", "-s/h/a", "s/h/b=0 + -s/q/b", "s/h/c=1 + -s/q/c",
+		"at once and in turn": {story("s/limit=2", "s/h/a=#0-1", "s/q/b=", "s/q/c=", "-s/h/a", "s/h/b=#0 + -s/q/b", "s/h/c=#1 + -s/q/c",
 			"-s/h/b", "-s/h/c"), ""},
-		"beyond the limit":    {story("s/limit=2", "s/h/a=0-1", "s/h/b=2"), "b is granted slots [{2 2}], which makes 3 of 2"},
-		"somebody's slot":     {story("s/limit=2", "s/h/a=0", "s/h/b=0"), "and a has"},
-		"out of turn":         {story("s/limit=1", "s/h/x=0", "s/q/a=", "s/q/b=", "-s/h/x", "s/h/b=0 + -s/q/b"), "b is granted before a"},
-		"past who waits":      {story("s/limit=1", "s/q/a=", "s/h/b=0"), "b is granted before a"},
-		"granted and waiting": {story("s/limit=1", "s/q/a=", "s/h/a=0"), "waits on"},
-		"shrunk below":        {story("s/limit=2", "s/h/a=0", "s/h/b=1", "s/limit=1", "-s/h/a", "-s/h/b"), ""},
-		"granted after that":  {story("s/limit=2", "s/h/a=0", "s/h/b=1", "s/limit=1", "-s/h/a", "s/h/c=0"), "makes 2 of 1"},
-		"not a slot":          {story("s/limit=2", "s/h/a=x"), "no slots"},
-		"held forever":        {story("s/limit=2", "s/h/a=0"), "holding for ever: a"},
+		"beyond the limit":    {story("s/limit=2", "s/h/a=#0-1", "s/h/b=#2"), "b is granted slots [{2 2}], which makes 3 of 2"},
+		"somebody's slot":     {story("s/limit=2", "s/h/a=#0", "s/h/b=#0"), "and a has"},
+		"out of turn":         {story("s/limit=1", "s/h/x=#0", "s/q/a=", "s/q/b=", "-s/h/x", "s/h/b=#0 + -s/q/b"), "b is granted before a"},
+		"past who waits":      {story("s/limit=1", "s/q/a=", "s/h/b=#0"), "b is granted before a"},
+		"granted and waiting": {story("s/limit=1", "s/q/a=", "s/h/a=#0"), "waits on"},
+		"shrunk below":        {story("s/limit=2", "s/h/a=#0", "s/h/b=#1", "s/limit=1", "-s/h/a", "-s/h/b"), ""},
+		"granted after that":  {story("s/limit=2", "s/h/a=#0", "s/h/b=#1", "s/limit=1", "-s/h/a", "s/h/c=#0"), "makes 2 of 1"},
+		"not a slot":          {story("s/limit=2", "s/h/a=#x"), "no slots"},
+		"held forever":        {story("s/limit=2", "s/h/a=#0"), "holding for ever: a"},
 		"waiting forever":     {story("s/limit=2", "s/q/a="), "waiting for ever: a"},
 	})
 }

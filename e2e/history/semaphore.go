@@ -1,6 +1,7 @@
 package history
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -38,11 +39,14 @@ func (r *semaphoreReplay) revision(changes []Event) {
 		case holder && ev.Deleted:
 			delete(r.slots, id)
 		case holder:
-			slots, err := parseSlots(ev.Value)
-			if err != nil {
-				r.wrong.add(ev.Revision, "%s holds %v", id, err)
+			var holder struct{ Slots string }
+			err := json.Unmarshal([]byte(ev.Value), &holder)
+			if err == nil {
+				r.slots[id], err = parseSlots(holder.Slots)
 			}
-			r.slots[id] = slots
+			if err != nil {
+				r.wrong.add(ev.Revision, "%s holds %q: %v", id, ev.Value, err)
+			}
 		}
 	}
 	for _, id := range r.line.follow(changes, &r.wrong) {
