@@ -80,6 +80,8 @@ func TestLock(t *testing.T) {
 		"a reader passes a writer": {story("l/q/r/a=", "l/q/w/b=", "l/q/r/c=", "v=enter l/q/r/a", "v=enter l/q/r/c"), "not first: l/q/w/b"},
 		"a writer becomes a reader": {story("l/q/w/a= + l/q/r/a=", "l/q/r/b=", "v=enter l/q/w/a", "v=leave l/q/w/a", "-l/q/w/a",
 			"v=enter l/q/r/a", "v=enter l/q/r/b", "v=leave l/q/r/a", "v=leave l/q/r/b", "-l/q/r/a + -l/q/r/b"), ""},
+		"a reader becomes a writer": {story("l/q/r/a=", "v=enter l/q/r/a", "l/q/w/a=", "v=enter l/q/w/a", "v=leave l/q/w/a",
+			"v=leave l/q/r/a", "-l/q/r/a + -l/q/w/a"), ""},
 		"a delay holds it": {story("l/q/w/a= + l/q/w/a/d=", "l/q/w/b=", "-l/q/w/a", "v=enter l/q/w/b"), "not first: l/q/w/a/d"},
 		"a question does not": {story("l/q/w/a=", "l/q/w/a/a=", "l/q/w/b=", "-l/q/w/a", "v=enter l/q/w/b", "v=leave l/q/w/b",
 			"-l/q/w/b + -l/q/w/a/a"), ""},

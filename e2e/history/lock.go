@@ -38,6 +38,13 @@ func (l Lock) Check(events []Event) []string {
 
 func (l Lock) shared(key string) bool { return strings.HasPrefix(key, l.Queue+"r/") }
 
+// conflict tells whether two keys exclude each other: not those of two readers, nor those
+// of one attempt, which has one in each mode when it writes.
+func (l Lock) conflict(a, b string) bool {
+	name := func(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+	return !(l.shared(a) && l.shared(b)) && name(a) != name(b)
+}
+
 type lockReplay struct {
 	Lock
 	wrong  findings
@@ -87,7 +94,7 @@ func (r *lockReplay) visit(ev Event) {
 func (r *lockReplay) before(key string, token int64) map[string]int64 {
 	before := map[string]int64{}
 	for other, created := range r.queue {
-		if created < token && !(r.shared(key) && r.shared(other)) {
+		if created < token && r.conflict(key, other) {
 			before[other] = created
 		}
 	}
@@ -96,7 +103,7 @@ func (r *lockReplay) before(key string, token int64) map[string]int64 {
 
 func (r *lockReplay) enter(revision int64, key string, token int64) {
 	for other := range r.inside {
-		if !(r.shared(key) && r.shared(other)) {
+		if r.conflict(key, other) {
 			r.wrong.add(revision, "%s enters beside %s", key, other)
 		}
 	}

@@ -15,13 +15,15 @@ type size struct {
 	lanes      int // trials of an arm with a stopped holder
 	doubleHold int
 	skew       func(kind) skewTrial
+	rounds     int // of faults
+	faults     int // in a round; 0: all
 }
 
 func sizeOf(quick bool) size {
 	if quick {
-		return size{lanes: 8, doubleHold: 24, skew: oneThird}
+		return size{lanes: 8, doubleHold: 24, skew: oneThird, rounds: 1, faults: 3}
 	}
-	return size{lanes: 100, doubleHold: 1000, skew: onePerCent}
+	return size{lanes: 100, doubleHold: 1000, skew: onePerCent, rounds: 2}
 }
 
 // prove runs the arms whose names match.
@@ -34,7 +36,15 @@ func prove(ctx context.Context, p programs, dir string, n size, only *regexp.Reg
 		return nil, err
 	}
 	defer s.close()
-	return runTogether(ctx, append(s.arms(n), restoreArms(p, dir, n)...), only), nil
+	findings := runTogether(ctx, append(s.arms(n), restoreArms(p, dir, n)...), only)
+	return append(findings, runTogether(ctx, soakArms(p, dir, n), only)...), nil
+}
+
+// soakArms are all that is designed, with all that can happen.
+func soakArms(p programs, dir string, n size) []arm {
+	return []arm{{"8 everything as designed, all faults", false, func(ctx context.Context, _ string) (outcome, error) {
+		return runSoak(ctx, p, filepath.Join(dir, "soak"), n.rounds, n.faults)
+	}}}
 }
 
 // restoreArms have clusters of their own.

@@ -11,6 +11,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+
+	"github.com/coordd/coordd/recipes"
 )
 
 // A worker is a process that holds locks, in several lanes at once: each lane is a
@@ -31,8 +33,12 @@ type command struct {
 	TTLSeconds int64
 	FastBy     int64 // seconds by which the store ends a lease too early for this worker's clock
 	MaxDrift   float64
+	StuckOneIn int // transactions that arrive late, and as many whose replies are lost; 0: none
 	// ByCandidacy makes the tokens of elections those of the candidacy, not of the grant.
 	ByCandidacy bool
+
+	// Of "roam".
+	Diary string
 
 	// Of "transfer": the candidates' keys, by lane.
 	Candidates []string
@@ -75,6 +81,7 @@ type worker struct {
 	lanes    []*lane
 	resource resourceClient
 	policy   policy
+	crowd    *crowd
 }
 
 // lane is one trial in this worker.
@@ -98,10 +105,7 @@ func runWorker() int {
 func (w *worker) do(ctx context.Context, c command) reply {
 	switch c.Do {
 	case "open":
-		if err := w.open(ctx, c); err != nil {
-			return reply{Err: err.Error()}
-		}
-		return reply{}
+		return replyOf(w.open(ctx, c))
 	case "lock":
 		return w.each(func(l *lane, r *result) (err error) {
 			l.held, err = l.claim(ctx)
@@ -139,14 +143,43 @@ func (w *worker) do(ctx context.Context, c command) reply {
 		return w.eachWith(c.Candidates, func(l *lane, key string) error { return l.candidate.leadership.Transfer(ctx, key) })
 	case "sample":
 		return w.sample(c.Until)
+	case "roam":
+		return replyOf(w.roam(c))
+	case "settle":
+		w.crowd.settle()
+		return reply{}
 	}
 	return reply{Err: fmt.Sprintf("no such command: %q", c.Do)}
+}
+
+func replyOf(err error) reply {
+	if err != nil {
+		return reply{Err: err.Error()}
+	}
+	return reply{}
+}
+
+// roam lets a crowd go.
+func (w *worker) roam(c command) error {
+	diary, err := openDiary(c.Diary)
+	if err != nil {
+		return err
+	}
+	w.crowd = &crowd{
+		client: w.client, resource: w.resource, diary: diary,
+		options: recipes.SessionOptions{TTLSeconds: c.TTLSeconds, MaxDrift: c.MaxDrift},
+	}
+	w.crowd.start()
+	return nil
 }
 
 func (w *worker) open(ctx context.Context, c command) (err error) {
 	var opts []grpc.DialOption
 	if c.FastBy > 0 {
 		opts = fastStore(c.FastBy)
+	}
+	if c.StuckOneIn > 0 {
+		opts = append(opts, stuckRequests(c.StuckOneIn))
 	}
 	w.client, err = clientv3.New(clientv3.Config{Endpoints: c.Endpoints, Logger: zap.NewNop(), DialTimeout: 10 * time.Second, DialOptions: opts})
 	if err != nil {
