@@ -1,6 +1,6 @@
 # Every target needs Go, git and make alone, but where it says otherwise.
 .DEFAULT_GOAL := help
-.PHONY: help build peers clients demo test race mutants fuzz lint gen bench bench-locks clean
+.PHONY: help build peers clients demo test race prove-locks mutants fuzz lint gen bench bench-locks clean
 
 GO       ?= go
 FUZZTIME ?= 20s
@@ -50,6 +50,9 @@ lint: ## gofmt, go vet, staticcheck, buf lint
 
 gen: ## Go code from proto/
 	cd proto && $(TOOL) buf generate
+
+prove-locks: build ## locks under real faults: each arm must come out as it must; ten minutes at most
+	$(GO) run ./e2e/prove
 
 bench: build peers ## coordd and etcd side by side: puts, ranges, lock handoff
 	$(GO) run ./e2e/bench

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -48,13 +50,13 @@ type logged struct {
 type resource struct {
 	mu     sync.Mutex
 	values map[string]int64
-	marks  map[string]mark
+	marks  map[string]fence.Mark
 	log    []logged
 }
 
 // runResource serves until its input ends. The answer to each command is the log so far.
 func runResource() int {
-	r := &resource{values: map[string]int64{}, marks: map[string]mark{}}
+	r := &resource{values: map[string]int64{}, marks: map[string]fence.Mark{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic("resource: no free port: " + err.Error())
@@ -79,33 +81,39 @@ func (r *resource) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	json.NewEncoder(w).Encode(r.access(a))
+	answer, err := r.access(a)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	json.NewEncoder(w).Encode(answer)
 }
 
-func (r *resource) access(a access) (answer accessed) {
+func (r *resource) access(a access) (answer accessed, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	place := a.Name
 	if a.Policy != unfenced {
 		token, err := fence.Parse(a.Token)
 		if err != nil {
-			panic("resource: " + err.Error()) // the workers are ours
+			return answer, err
 		}
 		if a.Policy == marked {
 			place = placeOf(a.Name, token)
 		} else {
 			token = unslotted(token)
 		}
-		var admitted bool
-		r.marks[place], admitted = r.marks[place].admit(token)
-		answer.Refused = !admitted
+		r.marks[place], err = r.marks[place].Admit(token)
+		if answer.Refused = errors.Is(err, fence.ErrStale); err != nil && !answer.Refused {
+			return answer, err
+		}
 	}
 	if a.Do == "write" && !answer.Refused {
 		r.values[place] = a.Value
 	}
 	answer.Value = r.values[place]
 	r.log = append(r.log, logged{a, answer})
-	return answer
+	return answer, nil
 }
 
 // placeOf is where the number of a token's slot is.
@@ -120,29 +128,6 @@ func unslotted(token fence.Token) fence.Token {
 		panic("resource: " + err.Error())
 	}
 	return token
-}
-
-// mark is the highest tokens that a resource has seen.
-type mark struct {
-	epoch uint64
-	write int64 // of tokens to write
-	all   int64
-}
-
-// admit returns the mark after a token was shown, and whether it passes.
-func (m mark) admit(t fence.Token) (mark, bool) {
-	f := t.Fields()
-	if f.Epoch > m.epoch {
-		m = mark{epoch: f.Epoch}
-	}
-	if f.Epoch < m.epoch || f.Revision < m.write || f.Mode == fence.Exclusive && f.Revision < m.all {
-		return m, false
-	}
-	m.all = max(m.all, f.Revision)
-	if f.Mode == fence.Exclusive {
-		m.write = max(m.write, f.Revision)
-	}
-	return m, true
 }
 
 // resourceClient asks a resource.
@@ -165,7 +150,8 @@ func (c resourceClient) do(ctx context.Context, a access) (answer accessed, err 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return accessed{}, fmt.Errorf("resource: %s", resp.Status)
+		text, _ := io.ReadAll(resp.Body)
+		return accessed{}, fmt.Errorf("resource: %s: %s", resp.Status, text)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		return accessed{}, fmt.Errorf("resource: %w", err)
