@@ -11,6 +11,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordd/coordd/e2e/history"
 )
 
 func (f *fixture) double(s *Session, parties int) *DoubleBarrier {
@@ -577,7 +579,7 @@ func TestDoubleBarrierOwnDeathSeenByLooking(t *testing.T) {
 
 // checkRounds replays what the store did below a double barrier's path, and what its parties did: each put the generation
 // to <path>/in after Enter and to <path>/out after Leave. It returns every violation.
-func (h history) checkRounds(b *DoubleBarrier, parties int) (violations []string) {
+func checkRounds(events []history.Event, b *DoubleBarrier, parties int) (violations []string) {
 	type round struct {
 		members, entered, in, out int
 		ready, broken             bool
@@ -589,19 +591,18 @@ func (h history) checkRounds(b *DoubleBarrier, parties int) (violations []string
 		}
 		return rounds[generation]
 	}
-	for _, ev := range h {
+	for _, ev := range events {
 		complain := func(format string, args ...any) {
-			violations = append(violations, fmt.Sprintf("revision %d: ", ev.Kv.ModRevision)+fmt.Sprintf(format, args...))
+			violations = append(violations, fmt.Sprintf("revision %d: ", ev.Revision)+fmt.Sprintf(format, args...))
 		}
-		deleted := ev.Type == clientv3.EventTypeDelete
-		switch key := string(ev.Kv.Key); {
+		switch key := ev.Key; {
 		case key == b.path+"/in":
-			r := of(string(ev.Kv.Value))
+			r := of(ev.Value)
 			if r.in++; !r.ready || r.in > parties {
 				complain("the %dth of %d goes on in a round whose ready is %v", r.in, parties, r.ready)
 			}
 		case key == b.path+"/out":
-			r := of(string(ev.Kv.Value))
+			r := of(ev.Value)
 			if r.out++; r.members > 0 {
 				complain("one has left before %d others", r.members)
 			}
@@ -609,22 +610,22 @@ func (h history) checkRounds(b *DoubleBarrier, parties int) (violations []string
 			generation, key, _ := strings.Cut(strings.TrimPrefix(key, b.rounds()), "/")
 			r := of(generation)
 			switch {
-			case deleted && strings.HasPrefix(key, memberDir):
+			case ev.Deleted && strings.HasPrefix(key, memberDir):
 				r.members--
 			case strings.HasPrefix(key, memberDir):
 				r.members++
 				if r.entered++; r.ready || r.broken || r.entered > parties {
 					complain("the %dth enters a round that is over or full", r.entered)
 				}
-			case deleted:
+			case ev.Deleted:
 				if r.members > 0 {
 					complain("cleared with %d in", r.members)
 				}
 			default:
 				if r.ready || r.broken {
-					complain("a second outcome %s", ev.Kv.Value)
+					complain("a second outcome %s", ev.Value)
 				}
-				r.ready, r.broken = string(ev.Kv.Value) == roundReady, string(ev.Kv.Value) == roundBroken
+				r.ready, r.broken = ev.Value == roundReady, ev.Value == roundBroken
 				if r.ready && (r.members != parties || r.entered != parties) {
 					complain("ready with %d in after %d entered", r.members, r.entered)
 				}
@@ -660,13 +661,13 @@ func TestDoubleBarrierStress(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		h := stop()
-		for _, v := range h.checkRounds(b, parties) {
+		events := stop()
+		for _, v := range checkRounds(events, b, parties) {
 			f.Error(v)
 		}
 		began := 0
-		for _, ev := range h {
-			if string(ev.Kv.Value) == roundReady && ev.IsCreate() {
+		for _, ev := range events {
+			if ev.Value == roundReady && ev.Created == ev.Revision {
 				began++
 			}
 		}
@@ -713,14 +714,10 @@ func (f *fixture) takePart(ctx context.Context, dies bool, parties int) (passed 
 
 func TestRoundCheckerComplains(t *testing.T) {
 	b := &DoubleBarrier{path: "/p"}
-	put := func(key, value string) *clientv3.Event {
-		return &clientv3.Event{Type: clientv3.EventTypePut, Kv: newKeyValue("/p/"+key, value)}
-	}
-	del := func(key string) *clientv3.Event {
-		return &clientv3.Event{Type: clientv3.EventTypeDelete, Kv: newKeyValue("/p/"+key, "")}
-	}
-	both := history{put("g/1/m/a", ""), put("g/1/m/b", ""), put("g/1/outcome", roundReady), put("in", "1"), put("in", "1")}
-	for want, h := range map[string]history{
+	put := func(key, value string) history.Event { return history.Event{Key: "/p/" + key, Value: value} }
+	del := func(key string) history.Event { return history.Event{Key: "/p/" + key, Deleted: true} }
+	both := []history.Event{put("g/1/m/a", ""), put("g/1/m/b", ""), put("g/1/outcome", roundReady), put("in", "1"), put("in", "1")}
+	for want, h := range map[string][]history.Event{
 		"":               append(slices.Clone(both), del("g/1/m/a"), del("g/1/m/b"), del("g/1/outcome"), put("out", "1"), put("out", "1")),
 		"goes on":        {put("g/1/m/a", ""), put("in", "1")},
 		"before 1":       append(slices.Clone(both), del("g/1/m/a"), put("out", "1")),
@@ -730,7 +727,7 @@ func TestRoundCheckerComplains(t *testing.T) {
 		"second outcome": append(slices.Clone(both), put("g/1/outcome", roundBroken)),
 		"cleared with":   append(slices.Clone(both), del("g/1/outcome")),
 	} {
-		got := strings.Join(h.checkRounds(b, 2), "; ")
+		got := strings.Join(checkRounds(h, b, 2), "; ")
 		if want == "" && got != "" || !strings.Contains(got, want) {
 			t.Errorf("the checker says %q, want %q", got, want)
 		}

@@ -9,10 +9,15 @@ import (
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordd/coordd/recipes/fence"
 )
+
+func newKeyValue(key, value string) *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{Key: []byte(key), Value: []byte(value)}
+}
 
 // everyNthReplyLost loses the reply of every n-th enqueue or removal, after the store has applied it.
 func everyNthReplyLost(n int32) txnFault {

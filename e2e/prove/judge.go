@@ -93,7 +93,7 @@ func judgeDiaries(lines []line) (wrong []string) {
 	}
 	for _, t := range targets {
 		ops, believed, found := diaryOf(t, lines)
-		if err := models[t.Kind].Check(complete(t.Kind, ops), time.Minute); err != nil {
+		if err := models[t.Kind].Check(complete(ops), time.Minute); err != nil {
 			found = append(found, err.Error())
 		}
 		if t.Kind == mutex || t.Kind == election {
@@ -109,11 +109,10 @@ func judgeDiaries(lines []line) (wrong []string) {
 	return wrong
 }
 
-// complete adds what nobody saw: the release of what was lost, and the terms of leaders
-// who never knew that they led.
-func complete(k kind, ops []lincheck.Op) []lincheck.Op {
+// complete adds what those concerned did not see: the release of what was lost, and the
+// terms of leaders who never knew that they led, but whom others saw.
+func complete(ops []lincheck.Op) []lincheck.Op {
 	since, until := map[string]time.Duration{}, map[string]bool{}
-	seen := map[string]bool{}
 	for _, op := range ops {
 		switch op.Do {
 		case lincheck.Acquire:
@@ -122,18 +121,16 @@ func complete(k kind, ops []lincheck.Op) []lincheck.Op {
 			until[op.Who] = true
 		case lincheck.Transfer:
 			until[op.Who] = true
-			if k == rwMutex { // to the same holder, as a reader
-				since[op.To] = op.Return
+			if _, known := since[op.To]; !known {
+				since[op.To] = op.Call
 			}
-			seen[op.To] = true
-		case lincheck.Leader:
-			seen[op.To] = op.To != ""
 		}
 	}
-	for who, seen := range seen {
-		if _, known := since[who]; seen && !known {
-			ops = append(ops, lincheck.Op{Do: lincheck.Acquire, Who: who, Return: lincheck.Never})
-			since[who] = 0
+	for _, op := range ops {
+		if _, known := since[op.To]; op.Do == lincheck.Leader && op.To != "" && !known {
+			// Of who was seen more than once, any sight will do: tokens put the terms in order.
+			ops = append(ops, lincheck.Op{Do: lincheck.Acquire, Who: op.To, Token: op.Token, Return: op.Return})
+			since[op.To] = 0
 		}
 	}
 	for who, call := range since {

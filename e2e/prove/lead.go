@@ -44,7 +44,7 @@ func (r roamer) askWhoLeads(e *recipes.Election) {
 		return
 	}
 	if op.Return = now(); err == nil {
-		op.To = string(state.KV.Key)
+		op.To, op.Token = string(state.KV.Key), state.KV.CreateRevision
 	}
 	r.diary.write(line{Target: r.target, Op: &op})
 }

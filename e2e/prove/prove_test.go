@@ -119,9 +119,9 @@ func TestUnseenTermsAreCompleted(t *testing.T) {
 		{Do: lincheck.Acquire, Who: "a", Token: 1, Call: 0, Return: 1},
 		{Do: lincheck.Transfer, Who: "a", To: "b", Call: 2, Return: 3},
 		{Do: lincheck.Leader, To: "b", Call: 4, Return: 5},
-		{Do: lincheck.Leader, To: "c", Call: 6, Return: 7},
+		{Do: lincheck.Leader, To: "c", Token: 3, Call: 6, Return: 7},
 	}
-	if err := lincheck.Election().Check(complete(election, ops), time.Minute); err != nil {
+	if err := lincheck.Election().Check(complete(ops), time.Minute); err != nil {
 		t.Error(err)
 	}
 }
