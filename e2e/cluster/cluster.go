@@ -62,10 +62,11 @@ func Start(ctx context.Context, spec Spec) (*Cluster, error) {
 
 // Plan gives every member its name, addresses, directory and flags, and starts none.
 func Plan(spec Spec) (*Cluster, error) {
-	ports, err := freePorts(2 * spec.Size)
+	ports, release, err := freePorts(2 * spec.Size)
 	if err != nil {
 		return nil, err
 	}
+	defer release() // not before PeerFront has found ports of its own
 	c := &Cluster{spec: spec}
 	for i := range spec.Size {
 		c.place(ports[2*i], ports[2*i+1])
@@ -79,10 +80,11 @@ func Plan(spec Spec) (*Cluster, error) {
 // Prepare gives the cluster one more member, not started yet, which will join
 // those there are: it is to be added at its PeerURL first.
 func (c *Cluster) Prepare() (*Member, error) {
-	ports, err := freePorts(2)
+	ports, release, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	m := c.place(ports[0], ports[1])
 	m.flags = c.flags(m, "existing")
 	return m, nil
@@ -147,16 +149,23 @@ func (c *Cluster) Kill() {
 	}
 }
 
-// freePorts returns ports of loopback that nothing listens on at this moment.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
+// freePorts returns ports of loopback that nothing listens on. They stay taken until
+// release is called.
+func freePorts(n int) (ports []int, release func(), err error) {
+	var listeners []net.Listener
+	release = func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}
+	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return nil, fmt.Errorf("cluster: find a free port: %w", err)
+			release()
+			return nil, nil, fmt.Errorf("cluster: find a free port: %w", err)
 		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		listeners = append(listeners, l)
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	return ports, nil
+	return ports, release, nil
 }
