@@ -17,13 +17,14 @@ type size struct {
 	skew       func(kind) skewTrial
 	rounds     int // of faults
 	faults     int // in a round; 0: all
+	mutants    bool
 }
 
 func sizeOf(quick bool) size {
 	if quick {
 		return size{lanes: 8, doubleHold: 24, skew: oneThird, rounds: 1, faults: 3}
 	}
-	return size{lanes: 100, doubleHold: 1000, skew: onePerCent, rounds: 2}
+	return size{lanes: 100, doubleHold: 1000, skew: onePerCent, rounds: 2, mutants: true}
 }
 
 // prove runs the arms whose names match.
@@ -37,7 +38,11 @@ func prove(ctx context.Context, p programs, dir string, n size, only *regexp.Reg
 	}
 	defer s.close()
 	findings := runTogether(ctx, append(s.arms(n), restoreArms(p, dir, n)...), only)
-	return append(findings, runTogether(ctx, soakArms(p, dir, n), only)...), nil
+	findings = append(findings, runTogether(ctx, soakArms(p, dir, n), only)...)
+	if n.mutants {
+		findings = append(findings, runTogether(ctx, mutantArms(), only)...)
+	}
+	return findings, nil
 }
 
 // soakArms are all that is designed, with all that can happen.

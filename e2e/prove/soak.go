@@ -144,8 +144,8 @@ func (s *soak) judge(ctx context.Context, happened int) (found outcome, err erro
 	}
 	wrong := append(judgeHistory(events), judgeDiaries(lines)...)
 	wrong = append(wrong, judgeResource(state.Log)...)
-	for _, w := range wrong {
-		fmt.Fprintln(s.chronicle, w)
+	if err := s.tell(wrong, events); err != nil {
+		return found, err
 	}
 	found.trials, found.violations = acquisitions(lines), len(wrong)
 	found.note = fmt.Sprintf("acquisitions, through %d faults; %d revisions, %d accesses judged", happened, len(events), len(state.Log))
@@ -153,6 +153,25 @@ func (s *soak) judge(ctx context.Context, happened int) (found outcome, err erro
 		found.note = wrong[0]
 	}
 	return found, nil
+}
+
+// tell writes down what is wrong, and the history that shows it.
+func (s *soak) tell(wrong []string, events []history.Event) error {
+	if len(wrong) == 0 {
+		return nil
+	}
+	for _, w := range wrong {
+		fmt.Fprintln(s.chronicle, w)
+	}
+	file, err := os.Create(s.in("history"))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for _, ev := range events {
+		fmt.Fprintf(file, "%+v\n", ev)
+	}
+	return nil
 }
 
 // settle lets the workers give back what they have, and returns the history. Whoever is
