@@ -36,8 +36,8 @@ func (f finding) agrees() bool {
 	return f.err == nil && f.trials > 0 && f.falselyValid == 0 && f.found == (f.violations > 0)
 }
 
-// print writes the table and reports whether all arms agree.
-func print(out io.Writer, findings []finding) (agree bool) {
+// tabulate writes the table and reports whether all arms agree.
+func tabulate(out io.Writer, findings []finding) (agree bool) {
 	agree = true
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "arm\ttrials\tviolations\texpected\tverdict\t")

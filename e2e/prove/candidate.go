@@ -22,6 +22,7 @@ type candidate struct {
 	elected    chan error
 	leadership *recipes.Leadership // once elected tells
 	since      int64               // create revision of the candidacy; 0 if there was none
+	successor  string              // the candidate to hand over to
 }
 
 func newCandidate(s *recipes.Session, name string, byCandidacy bool) *candidate {
@@ -75,4 +76,8 @@ func (c *candidate) lead() (*claim, error) {
 		}
 	}
 	return &claim{token: token, valid: c.leadership.Valid, release: c.leadership.Resign}, nil
+}
+
+func (c *candidate) transfer(ctx context.Context) error {
+	return c.leadership.Transfer(ctx, c.successor)
 }

@@ -67,7 +67,7 @@ func run(ctx context.Context, p programs, quick bool, only *regexp.Regexp) (exit
 	}
 	begin := time.Now()
 	findings, err := prove(ctx, p, dir, sizeOf(quick), only)
-	agree := print(os.Stdout, findings)
+	agree := tabulate(os.Stdout, findings)
 	fmt.Printf("%v\n", time.Since(begin).Round(time.Second))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "prove:", err)

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordd/coordd/e2e/cluster"
@@ -55,12 +57,29 @@ func (s *soak) faults() []fault {
 	}
 }
 
+// insist repeats what fails while the cluster has not recovered from the fault before.
+func insist(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if pause(ctx, 200*time.Millisecond); ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 func (s *soak) anyWorker() *player { return s.workers[rand.N(len(s.workers))] }
 
 // stopHolder stops the worker that has the first mutex, or any if nobody has it.
 func (s *soak) stopHolder(ctx context.Context) error {
 	p := s.anyWorker()
-	resp, err := s.client.Get(ctx, targets[0].path()+"/q/", clientv3.WithFirstCreate()...)
+	var resp *clientv3.GetResponse
+	err := insist(ctx, func() (err error) {
+		resp, err = s.client.Get(ctx, targets[0].path()+"/q/", clientv3.WithFirstCreate()...)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -86,7 +105,7 @@ func (s *soak) stopHolder(ctx context.Context) error {
 func (s *soak) replaceWorker(ctx context.Context) error {
 	i := rand.N(len(s.workers))
 	s.workers[i].end()
-	p, err := s.newRoamers(ctx, false)
+	p, err := s.newRoamers(ctx, i)
 	if err != nil {
 		return err
 	}
@@ -211,7 +230,11 @@ func (s *soak) moveLeader(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		members, err := s.client.MemberList(ctx)
+		var members *clientv3.MemberListResponse
+		err = insist(ctx, func() (err error) {
+			members, err = s.client.MemberList(ctx)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -229,7 +252,14 @@ func (s *soak) moveLeader(ctx context.Context) error {
 // compact goes as far as the recording allows.
 func (s *soak) compact(ctx context.Context) error {
 	for range 3 {
-		if _, err := s.client.Compact(ctx, s.recorder.Revision()); err != nil && !strings.Contains(err.Error(), "compacted") {
+		err := insist(ctx, func() error {
+			_, err := s.client.Compact(ctx, s.recorder.Revision())
+			if errors.Is(err, rpctypes.ErrCompacted) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		pause(ctx, faultTime/10)
@@ -238,17 +268,25 @@ func (s *soak) compact(ctx context.Context) error {
 }
 
 func (s *soak) resize(ctx context.Context) error {
-	t := target{semaphore, "s0"}
 	for _, limit := range []int64{1, 4, 2, roamLimit} {
-		op := lincheck.Op{Call: now(), Do: lincheck.SetLimit, Weight: limit}
-		if _, err := s.client.Put(ctx, t.path()+"/limit", fmt.Sprint(limit)); err != nil {
+		if err := insist(ctx, func() error { return s.setLimit(ctx, limit) }); err != nil {
 			return err
 		}
-		op.Return = now()
-		s.diary.write(line{Target: t, Op: &op})
 		pause(ctx, faultTime/10)
 	}
 	return nil
+}
+
+func (s *soak) setLimit(ctx context.Context, limit int64) error {
+	t := target{semaphore, "s0"}
+	op := lincheck.Op{Call: now(), Do: lincheck.SetLimit, Weight: limit}
+	_, err := s.client.Put(ctx, t.path()+"/limit", fmt.Sprint(limit))
+	if err != nil {
+		pause(ctx, faultTime) // it may still come; the next try sets the same
+	}
+	op.Return = now()
+	s.diary.write(line{Target: t, Op: &op})
+	return err
 }
 
 func (s *soak) changeMembers(ctx context.Context) error {
@@ -257,24 +295,55 @@ func (s *soak) changeMembers(ctx context.Context) error {
 		return err
 	}
 	defer s.store.Forget(m)
-	added, err := s.client.MemberAddAsLearner(ctx, []string{m.PeerURL})
+	var id uint64
+	err = insist(ctx, func() (err error) {
+		id, err = s.addLearner(ctx, m.PeerURL)
+		return err
+	})
+	if err == nil {
+		err = m.Start()
+	}
 	if err != nil {
 		return err
 	}
-	if err := m.Start(); err != nil {
-		return err
-	}
 	defer m.Kill()
-	if err := m.AwaitReady(ctx); err != nil {
-		return err
+	err = m.AwaitReady(ctx)
+	if err == nil {
+		err = insist(ctx, func() error { // until it has caught up
+			_, err := s.client.MemberPromote(ctx, id)
+			if errors.Is(err, rpctypes.ErrMemberNotLearner) {
+				return nil
+			}
+			return err
+		})
 	}
-	for ctx.Err() == nil {
-		if _, err = s.client.MemberPromote(ctx, added.Member.ID); err == nil {
-			break
-		}
-		pause(ctx, 100*time.Millisecond) // it has not caught up yet
+	if err != nil {
+		return err
 	}
 	pause(ctx, faultTime/4)
-	_, err = s.client.MemberRemove(ctx, added.Member.ID)
-	return err
+	return insist(ctx, func() error {
+		_, err := s.client.MemberRemove(ctx, id)
+		if errors.Is(err, rpctypes.ErrMemberNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+// addLearner adds a member, unless a try before has.
+func (s *soak) addLearner(ctx context.Context, peerURL string) (id uint64, err error) {
+	list, err := s.client.MemberList(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range list.Members {
+		if slices.Contains(m.PeerURLs, peerURL) {
+			return m.ID, nil
+		}
+	}
+	added, err := s.client.MemberAddAsLearner(ctx, []string{peerURL})
+	if err != nil {
+		return 0, err
+	}
+	return added.Member.ID, nil
 }

@@ -6,8 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 )
 
 // size is how much is tried.
@@ -72,12 +71,11 @@ func runTogether(ctx context.Context, arms []arm, only *regexp.Regexp) (findings
 			findings = append(findings, finding{arm: a})
 		}
 	}
-	var running errgroup.Group
+	var running sync.WaitGroup
 	for i := range findings {
-		running.Go(func() error {
+		running.Go(func() {
 			f := &findings[i]
 			f.outcome, f.err = f.run(ctx, fmt.Sprintf("arm%d", i))
-			return nil
 		})
 	}
 	running.Wait()

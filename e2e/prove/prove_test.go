@@ -38,7 +38,7 @@ func TestArms(t *testing.T) {
 		t.Fatal(err)
 	}
 	var table strings.Builder
-	if !print(&table, findings) {
+	if !tabulate(&table, findings) {
 		t.Errorf("not all arms came out as they must:\n%s", &table)
 	}
 }
@@ -60,7 +60,7 @@ func TestArmsThatComeOutOtherwise(t *testing.T) {
 			t.Errorf("%s: agrees is %t", what, got)
 		}
 		var table strings.Builder
-		if got := print(&table, []finding{c.finding}); got != c.agrees {
+		if got := tabulate(&table, []finding{c.finding}); got != c.agrees {
 			t.Errorf("%s: the table says %t:\n%s", what, got, &table)
 		}
 	}

@@ -130,6 +130,10 @@ func (r roamer) stay(roaming context.Context) {
 	defer cancel()
 	switch r.target.Kind {
 	case mutex:
+		if rand.N(6) == 0 {
+			r.both(ctx)
+			return
+		}
 		m := recipes.NewMutex(r.session, r.target.Name, nil)
 		r.exclusive(ctx, pick(m.Lock, m.TryLock))
 	case rwMutex:
@@ -179,6 +183,23 @@ func (r roamer) exclusive(ctx context.Context, acquire acquireFunc) {
 	if hold := r.acquire(ctx, acquire, lincheck.Op{}); hold != nil {
 		r.visit(hold, false)
 		r.release(hold.Key(), hold.Unlock)
+	}
+}
+
+// both locks the mutexes together: they come in the order of their names.
+func (r roamer) both(ctx context.Context) {
+	called := now()
+	holds, err := recipes.LockAll(ctx, recipes.NewMutex(r.session, targets[1].Name, nil), recipes.NewMutex(r.session, targets[0].Name, nil))
+	if err != nil {
+		return
+	}
+	for i, hold := range holds {
+		of := roamer{r.crowd, r.session, targets[i]}
+		of.diary.write(line{Target: of.target, Op: &lincheck.Op{
+			Call: called, Return: now(), Do: lincheck.Acquire, Who: hold.Key(), Token: hold.Token().Revision(),
+		}})
+		defer of.release(hold.Key(), hold.Unlock)
+		of.visit(hold, false)
 	}
 }
 

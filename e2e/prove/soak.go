@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -61,7 +60,7 @@ func runSoak(ctx context.Context, p programs, dir string, rounds int, few int) (
 	defer s.recorder.Stop()
 	defer s.endWorkers()
 	for i := range workerCount {
-		w, err := s.newRoamers(ctx, i == 0)
+		w, err := s.newRoamers(ctx, i)
 		if err != nil {
 			return found, err
 		}
@@ -80,12 +79,15 @@ func (s *soak) endWorkers() {
 	}
 }
 
-// newRoamers starts a worker. For one that is hurried the store's clock runs fast, by as
-// much as is allowed for.
-func (s *soak) newRoamers(ctx context.Context, hurried bool) (*player, error) {
+// newRoamers starts a worker. For the first the store's clock runs fast, by as much as is
+// allowed for; the second has a lock delay.
+func (s *soak) newRoamers(ctx context.Context, i int) (*player, error) {
 	c := command{TTLSeconds: roamTTLSeconds, StuckOneIn: stuckOneIn}
-	if hurried {
+	switch i {
+	case 0:
 		c.TTLSeconds, c.FastBy, c.MaxDrift = roamTTLSeconds+1, 1, 0.25
+	case 1:
+		c.LockDelay = time.Second
 	}
 	p, err := s.newPlayer(ctx, c)
 	if err != nil {
@@ -187,11 +189,13 @@ func (s *soak) settle(ctx context.Context) ([]history.Event, error) {
 	patience, cancelPatience := context.WithTimeout(ctx, 4*roamTTLSeconds*time.Second)
 	defer cancelPatience()
 	for _, t := range targets {
-		if err := s.awaitEmpty(patience, t); err != nil {
-			return nil, err
-		}
+		s.awaitEmpty(patience, t)
 	}
-	last, err := s.client.Put(ctx, "/prove/end", "")
+	var last *clientv3.PutResponse
+	err := insist(ctx, func() (err error) {
+		last, err = s.client.Put(ctx, "/prove/end", "")
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -199,19 +203,15 @@ func (s *soak) settle(ctx context.Context) ([]history.Event, error) {
 }
 
 // awaitEmpty returns when nobody waits or holds any more, or patience ends.
-func (s *soak) awaitEmpty(patience context.Context, t target) error {
+func (s *soak) awaitEmpty(patience context.Context, t target) {
 	for patience.Err() == nil {
 		queue, errQueue := s.client.Get(patience, t.path()+"/q/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		holders, errHolders := s.client.Get(patience, t.path()+"/h/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err := errors.Join(errQueue, errHolders); err != nil && patience.Err() == nil {
-			return err
-		}
 		if errQueue == nil && errHolders == nil && queue.Count+holders.Count == 0 {
-			return nil
+			return
 		}
 		pause(patience, 50*time.Millisecond)
 	}
-	return nil
 }
 
 func acquisitions(lines []line) (n int) {

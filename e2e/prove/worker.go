@@ -33,6 +33,7 @@ type command struct {
 	TTLSeconds int64
 	FastBy     int64 // seconds by which the store ends a lease too early for this worker's clock
 	MaxDrift   float64
+	LockDelay  time.Duration
 	StuckOneIn int // transactions that arrive late, and as many whose replies are lost; 0: none
 	// ByCandidacy makes the tokens of elections those of the candidacy, not of the grant.
 	ByCandidacy bool
@@ -140,7 +141,10 @@ func (w *worker) do(ctx context.Context, c command) reply {
 			return err
 		})
 	case "transfer":
-		return w.eachWith(c.Candidates, func(l *lane, key string) error { return l.candidate.leadership.Transfer(ctx, key) })
+		for i, l := range w.lanes {
+			l.candidate.successor = c.Candidates[i]
+		}
+		return w.each(func(l *lane, _ *result) error { return l.candidate.transfer(ctx) })
 	case "sample":
 		return w.sample(c.Until)
 	case "roam":
@@ -167,7 +171,7 @@ func (w *worker) roam(c command) error {
 	}
 	w.crowd = &crowd{
 		client: w.client, resource: w.resource, diary: diary,
-		options: recipes.SessionOptions{TTLSeconds: c.TTLSeconds, MaxDrift: c.MaxDrift},
+		options: recipes.SessionOptions{TTLSeconds: c.TTLSeconds, MaxDrift: c.MaxDrift, LockDelay: c.LockDelay},
 	}
 	w.crowd.start()
 	return nil
@@ -199,15 +203,6 @@ func (w *worker) open(ctx context.Context, c command) (err error) {
 		w.lanes = append(w.lanes, l)
 	}
 	return nil
-}
-
-// eachWith does something in all lanes at once, with an argument for each.
-func (w *worker) eachWith(arguments []string, do func(*lane, string) error) reply {
-	of := map[*lane]string{}
-	for i, l := range w.lanes {
-		of[l] = arguments[i]
-	}
-	return w.each(func(l *lane, _ *result) error { return do(l, of[l]) })
 }
 
 // each does something in all lanes at once.
