@@ -39,7 +39,7 @@ type session struct {
 	concurrency *concurrency.Session
 }
 
-func openSessions(ctx context.Context, client *clientv3.Client, c command) ([]session, error) {
+func openSessions(ctx context.Context, clients []*clientv3.Client, c command) ([]session, error) {
 	n := c.Sessions
 	if n == 0 {
 		n = c.Lanes
@@ -48,6 +48,7 @@ func openSessions(ctx context.Context, client *clientv3.Client, c command) ([]se
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(64)
 	for i := range sessions {
+		client := clients[i%len(clients)]
 		group.Go(func() (err error) {
 			if c.Kind == etcdMutex {
 				sessions[i].concurrency, err = concurrency.NewSession(client, concurrency.WithTTL(int(c.TTLSeconds)))

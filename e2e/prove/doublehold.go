@@ -29,7 +29,7 @@ func onePerCent(k kind) skewTrial {
 
 // oneThird is the same in a hurry.
 func oneThird(k kind) skewTrial {
-	return skewTrial{kind: k, ttlSeconds: 3, fastBy: 1, maxDrift: 0.334}
+	return skewTrial{kind: k, ttlSeconds: 6, fastBy: 2, maxDrift: 0.334}
 }
 
 // run returns how many of so many holders, each with a session of its own, believed too long.

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	shortTTLSeconds = 2 // the least that a store grants
+	shortTTLSeconds = 4 // it is waited for, and a busy machine must not let it pass
 	fewSessions     = 4
 )
 

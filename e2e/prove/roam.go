@@ -193,13 +193,16 @@ func (r roamer) both(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	returned := now()
+	for i, hold := range holds {
+		r.diary.write(line{Target: targets[i], Op: &lincheck.Op{
+			Call: called, Return: returned, Do: lincheck.Acquire, Who: hold.Key(), Token: hold.Token().Revision(),
+		}})
+	}
 	for i, hold := range holds {
 		of := roamer{r.crowd, r.session, targets[i]}
-		of.diary.write(line{Target: of.target, Op: &lincheck.Op{
-			Call: called, Return: now(), Do: lincheck.Acquire, Who: hold.Key(), Token: hold.Token().Revision(),
-		}})
-		defer of.release(hold.Key(), hold.Unlock)
 		of.visit(hold, false)
+		of.release(hold.Key(), hold.Unlock)
 	}
 }
 

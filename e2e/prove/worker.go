@@ -77,6 +77,9 @@ func (r reply) firstErr() error {
 	return errors.New(text)
 }
 
+// lanesPerClient bounds how many leases are renewed on one stream, one after the other.
+const lanesPerClient = 25
+
 type worker struct {
 	client   *clientv3.Client
 	lanes    []*lane
@@ -185,12 +188,15 @@ func (w *worker) open(ctx context.Context, c command) (err error) {
 	if c.StuckOneIn > 0 {
 		opts = append(opts, stuckRequests(c.StuckOneIn))
 	}
-	w.client, err = clientv3.New(clientv3.Config{Endpoints: c.Endpoints, Logger: zap.NewNop(), DialTimeout: 10 * time.Second, DialOptions: opts})
-	if err != nil {
-		return err
+	clients := make([]*clientv3.Client, 1+c.Lanes/lanesPerClient)
+	for i := range clients {
+		clients[i], err = clientv3.New(clientv3.Config{Endpoints: c.Endpoints, Logger: zap.NewNop(), DialTimeout: 10 * time.Second, DialOptions: opts})
+		if err != nil {
+			return err
+		}
 	}
-	w.resource, w.policy = resourceClient{c.Resource}, c.Policy
-	sessions, err := openSessions(ctx, w.client, c)
+	w.client, w.resource, w.policy = clients[0], resourceClient{c.Resource}, c.Policy
+	sessions, err := openSessions(ctx, clients, c)
 	if err != nil {
 		return err
 	}
