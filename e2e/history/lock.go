@@ -41,7 +41,10 @@ func (l Lock) shared(key string) bool { return strings.HasPrefix(key, l.Queue+"r
 // conflict tells whether two keys exclude each other: not those of two readers, nor those
 // of one attempt, which has one in each mode when it writes.
 func (l Lock) conflict(a, b string) bool {
-	name := func(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+	name := func(key string) string {
+		key = strings.TrimSuffix(key, "/d") // its delay
+		return key[strings.LastIndexByte(key, '/')+1:]
+	}
 	return !(l.shared(a) && l.shared(b)) && name(a) != name(b)
 }
 
