@@ -18,10 +18,22 @@
 // A lock lives under <prefix>/<escaped name>, in which every byte of the name other than A-Z a-z 0-9 . _ - is written as
 // %XX, so that no lock's range holds another lock's keys:
 //
-//	…/q/<attempt>  a waiter or the holder, value Holder as JSON; the oldest by create revision holds the lock
-//	…/x/<attempt>  an abandoned attempt whose enqueue may still be on its way
+//	…/q/w/<attempt>  a writer or the holder of a Mutex, value Holder as JSON; it holds the lock when nothing older is in …/q/
+//	…/q/r/<attempt>  a reader, which holds the lock when nothing older is in …/q/w/; also a writer's, to go on reading with
+//	…/x/<attempt>    an attempt that was given up, of which a creation may still be on its way
 //
-// Both carry the session's lease. An attempt is a random 128-bit id, never used twice.
+// A semaphore, an election and a queue have grants. The oldest in the queue is granted what it asks for by a transaction that
+// puts another key, whose create revision is the token's:
+//
+//	…/q/<attempt>              who waits
+//	…/h/<attempt>              who holds, leads or has claimed an item
+//	…/limit, …/grants          of a semaphore: the limit; what every grant puts
+//	…/items/<item>, …/last     of a queue: an item; the number of the youngest
+//	…/claims/<item>/<claim>    of a queue: that the item is claimed
+//
+// Below a key there may be /a, who asks for the release, /d, the lock delay with a lease of its own, and /m, who it is whose
+// key has another value. All but limit, grants, items and last carry the session's lease. An attempt is a random 128-bit
+// id, never used twice.
 //
 // Elections, and locks with MutexOptions.EtcdLayout, stand where etcd's concurrency package has them, and exclude those:
 //

@@ -455,3 +455,80 @@ func TestLockAllLosesOneMeanwhile(t *testing.T) {
 	f.unlock(held)
 	f.empty(b.path, queueDir)
 }
+
+func TestAttemptOfAnotherSessionStays(t *testing.T) {
+	var faults faults
+	f := newFixture(t)
+	m, s, ctx := *f.options, SemaphoreOptions{Prefix: f.semaphores(), Limit: 1}, t.Context()
+	m.Attempt, s.Attempt = newAttemptID(), newAttemptID()
+	lock, slot := f.must(NewMutex(f.session, "one", &m).Lock(ctx)), f.must(NewSemaphore(f.session, "one", &s).Acquire(ctx, 1))
+	other := openSession(t, dial(t, startServer(t), faults.option()), 60)
+	for what, take := range map[string]func(context.Context) (*Hold, error){
+		"lock": NewMutex(other, "one", &m).Lock, "semaphore": acquire(NewSemaphore(other, "one", &s), 1),
+	} {
+		f.holdBack(&faults, func(req *pb.TxnRequest) bool { return puts(writersDir)(req) || puts(holdersDir)(req) })
+		if _, err := take(ctx); !errors.Is(err, ErrAttemptTaken) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, err := range map[string]error{"lock": lock.Verify(ctx), "semaphore": slot.Verify(ctx)} {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestTryLockOfAnAttemptThatWaits(t *testing.T) {
+	f := newFixture(t)
+	options, ctx := *f.options, t.Context()
+	options.Attempt = newAttemptID()
+	m := NewMutex(f.session, "one", &options)
+	held := f.lock(f.mutex(f.session, "one"))
+	waiting := f.lockLater(ctx, m)
+	f.awaitQueue(m, 2)
+	if _, err := m.TryLock(ctx); !errors.Is(err, ErrLocked) {
+		t.Errorf("TryLock: %v", err)
+	}
+	if o := <-waiting; !errors.Is(o.err, ErrKeyDeleted) {
+		t.Errorf("the place was given up by TryLock, and Lock returned %v", o.err)
+	}
+	f.unlock(held)
+}
+
+// Of those who turn a hold into another at a time, one does.
+func TestUpgradesAtATime(t *testing.T) {
+	f := newFixture(t)
+	m, ctx := f.rw(f.session, "one"), t.Context()
+	for range 20 {
+		reading := f.must(m.RLock(ctx))
+		var turned [4]<-chan outcome
+		for i := range turned {
+			turned[i] = f.later(func(ctx context.Context) (*Hold, error) { return m.TryUpgrade(ctx, reading) })
+		}
+		var holds []*Hold
+		for _, later := range turned {
+			if o := <-later; o.err == nil {
+				holds = append(holds, o.hold)
+			} else if !errors.Is(o.err, ErrUnlocked) {
+				t.Error(o.err)
+			}
+		}
+		if len(holds) != 1 {
+			t.Fatalf("%d upgrades of one hold", len(holds))
+		}
+		if err := holds[0].Verify(ctx); err != nil {
+			t.Error(err)
+		}
+		f.unlock(holds[0])
+
+		reading = f.must(m.RLock(ctx))
+		later := f.later(func(ctx context.Context) (*Hold, error) { return m.TryUpgrade(ctx, reading) })
+		unlocked := reading.Unlock(ctx)
+		if o := <-later; o.err == nil {
+			f.unlock(o.hold)
+		} else if unlocked != nil {
+			t.Errorf("unlock: %v, upgrade: %v", unlocked, o.err)
+		}
+		f.empty(m.path, queueDir)
+	}
+}

@@ -134,7 +134,10 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 	case created:
 		return placeOf(before), nil
 	}
-	return e.ahead(ctx)
+	if ahead, err = e.ahead(ctx); err == nil && ahead != nil && onlyIfFree {
+		return nil, ErrLocked // a named attempt that was begun to wait
+	}
+	return ahead, err
 }
 
 // create puts e's keys in a transaction that holds under the conditions, and performs ops in it before. It is repeated
@@ -213,6 +216,7 @@ func (e *entry) recognise(resp *clientv3.TxnResponse) error {
 	case found == nil:
 		return nil
 	case found.Lease != int64(e.session.lease) && e.mark != "":
+		e.unanswered = 0 // what has the name is not to be removed
 		return ErrAttemptTaken
 	}
 	e.revision, e.value = found.CreateRevision, string(found.Value)
@@ -463,6 +467,9 @@ func (e *entry) deletesOfRest() []clientv3.Op {
 // mayReturn says that an enqueue which is still on its way can bring the key back after its removal.
 func (e *entry) mayReturn() bool { return e.unanswered > 0 && e.mark == "" }
 
+// abandonTime is how long a caller that has failed, or has no patience left, may still have to wait for the removal.
+const abandonTime = 500 * time.Millisecond
+
 // abandon gives the attempt up: its entry is removed now, or by the janitor. The session's end removes it too, unless the
 // lease is somebody else's.
 func (e *entry) abandon() {
@@ -477,11 +484,9 @@ func (e *entry) abandon() {
 	if ctx.Err() != nil || e.unanswered == 0 && e.revision == 0 {
 		return
 	}
-	err := e.session.try(ctx, func(ctx context.Context) error {
-		_, err := e.remove(ctx)
-		return err
-	})
-	if err != nil || e.mayReturn() {
+	ctx, stop := context.WithTimeout(ctx, abandonTime)
+	defer stop()
+	if _, err := e.remove(ctx); err != nil || e.mayReturn() {
 		e.session.janitor.adopt(e)
 	}
 }

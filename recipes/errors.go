@@ -22,7 +22,8 @@ var (
 	ErrSessionExpired = errors.New("recipes: session expired")
 	// ErrLeaseGone is why ownership ended when the store no longer knew the session's lease.
 	ErrLeaseGone = errors.New("recipes: session lease is gone")
-	// ErrKeyDeleted is why ownership ended when the entry in the queue was gone although the session lived.
+	// ErrKeyDeleted is why ownership ended when the entry in the queue was gone although the session lived, and the error of
+	// going on with an attempt that was given up.
 	ErrKeyDeleted = errors.New("recipes: queue entry deleted")
 	// ErrEpochChanged is why a session ended when the cluster turned out to have been restored from a backup meanwhile.
 	ErrEpochChanged = errors.New("recipes: the cluster's epoch has changed")

@@ -229,8 +229,12 @@ func (p *petition) appointed(ctx context.Context) error {
 			return err
 		}
 		found := first(resp)
-		if found == nil || found.Lease != int64(p.session.lease) {
+		switch {
+		case found == nil:
 			return h.lost()
+		case found.Lease != int64(p.session.lease):
+			h.unanswered, p.waiting.unanswered = 0, 0 // what has the name is not to be removed
+			return ErrAttemptTaken
 		}
 		h.revision, h.value, h.cluster = found.CreateRevision, string(found.Value), resp.Header.ClusterId
 		h.answer.Store(resp.Header)

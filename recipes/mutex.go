@@ -19,7 +19,8 @@ type MutexOptions struct {
 	Reason string
 	// Attempt names the acquisition, 32 lower-case hexadecimal digits; by default each has a random name of its own. With
 	// one, an acquisition that was begun under this name with the same lease is gone on with, by another process perhaps:
-	// see ResumeSession. What was given up cannot be taken again under the name.
+	// see ResumeSession. What was given up cannot be taken again under the name: the error is ErrKeyDeleted. It is one
+	// acquisition, so two Locks at a time under one name do not exclude each other.
 	Attempt string
 	// EtcdLayout puts the lock's keys where etcd's lock library, its lock service and etcdctl lock do, <name>/<lease>, so
 	// that all of them exclude each other. The name is the whole path then: there is no prefix and nothing is escaped, so
