@@ -227,45 +227,6 @@ func TestBarrierWaitEnds(t *testing.T) {
 	}
 }
 
-func TestBadBarriers(t *testing.T) {
-	f := newFixture(t)
-	at := f.revision()
-	for _, name := range []string{"", strings.Repeat("n", 10<<10)} {
-		_, err := NewDoubleBarrier(f.session, name, 2, nil).Enter(t.Context())
-		for what, err := range map[string]error{
-			"Hold":    NewBarrier(f.session, name, nil).Hold(t.Context()),
-			"Release": NewBarrier(f.session, name, nil).Release(t.Context()),
-			"Wait":    NewBarrier(f.session, name, nil).Wait(t.Context()),
-			"Enter":   err,
-			"Set":     NewLatch(f.session, name, nil).Set(t.Context(), 1),
-		} {
-			if !errors.Is(err, ErrInvalidName) {
-				t.Errorf("%s with a name of %d bytes: %v", what, len(name), err)
-			}
-		}
-	}
-	for _, parties := range []int{-1, 0, MaxParties + 1} {
-		if _, err := NewDoubleBarrier(f.session, "one", parties, nil).Enter(t.Context()); err == nil {
-			t.Errorf("%d parties are accepted", parties)
-		}
-	}
-	long, slash := strings.Repeat("x", 2000), "/p/"
-	for what, err := range map[string]error{
-		"barrier reason": NewBarrier(f.session, "one", &BarrierOptions{Reason: long}).Hold(t.Context()),
-		"barrier prefix": NewBarrier(f.session, "one", &BarrierOptions{Prefix: slash}).Hold(t.Context()),
-		"latch prefix":   NewLatch(f.session, "one", &LatchOptions{Prefix: long}).Set(t.Context(), 1),
-		"double reason":  NewDoubleBarrier(f.session, "one", 1, &DoubleBarrierOptions{Reason: long}).err,
-		"double prefix":  NewDoubleBarrier(f.session, "one", 1, &DoubleBarrierOptions{Prefix: slash}).err,
-	} {
-		if err == nil {
-			t.Errorf("a bad %s is accepted", what)
-		}
-	}
-	if now := f.revision(); now != at {
-		t.Errorf("bad input made %d commits", now-at)
-	}
-}
-
 // Names are any bytes, and no name's keys are another's.
 func TestBarrierNames(t *testing.T) {
 	f := newFixture(t)

@@ -100,7 +100,7 @@ func (b *DoubleBarrier) enter(ctx context.Context, attempt string) (*Round, erro
 	if err = r.enter(ctx); err == nil {
 		err = b.session.follow(ctx, r.dir, r, clientv3.WithPrefix())
 	}
-	if err == nil && r.isIn() && r.outcome == roundBroken {
+	if err == nil && r.isIn() && r.outcome != roundReady {
 		_, err = r.exit(ctx)
 	}
 	if err == nil {

@@ -95,13 +95,13 @@ func (s LeaderState) same(o LeaderState) bool {
 	return string(s.KV.Key) == string(o.KV.Key) && s.KV.ModRevision == o.KV.ModRevision
 }
 
-// Campaign stands for election with a value and returns when elected. Each call is a candidate of its own. It takes one
-// commit if nobody leads or stands, and two otherwise. It repeats requests that fail for the moment, as Mutex.Lock does.
-// After an error the candidacy is withdrawn, at once if the store answers, else as soon as it does; the error is a
-// *LostError when the session ended or somebody deleted the key.
+// Campaign stands for election with a value of at most MaxValueBytes and returns when elected. Each call is a candidate of
+// its own. It takes one commit if nobody leads or stands, and two otherwise. It repeats requests that fail for the moment,
+// as Mutex.Lock does. After an error the candidacy is withdrawn, at once if the store answers, else as soon as it does; the
+// error is a *LostError when the session ended or somebody deleted the key.
 func (e *Election) Campaign(ctx context.Context, value string) (*Leadership, error) {
-	if e.err != nil {
-		return nil, e.err
+	if err := errors.Join(e.err, e.session.checkValue(value)); err != nil {
+		return nil, err
 	}
 	if e.etcdLayout {
 		return e.campaignInEtcdLayout(ctx, value)
@@ -339,10 +339,10 @@ func (l *Leadership) Verify(ctx context.Context) error { return l.hold.Verify(ct
 // Proclaim replaces the leader's value. The error is a *LostError if the leadership has ended, and another one when the
 // store did not confirm until ctx ended.
 func (l *Leadership) Proclaim(ctx context.Context, value string) error {
-	if err := l.hold.Valid(); err != nil {
+	e := l.hold.entry
+	if err := errors.Join(l.hold.Valid(), e.session.checkValue(value)); err != nil {
 		return err
 	}
-	e := l.hold.entry
 	ctx, stop := join(ctx, e.ctx)
 	defer stop()
 	header, err := e.proclaim(ctx, value)
@@ -363,7 +363,7 @@ func (l *Leadership) Transfer(ctx context.Context, candidate string) error {
 	}
 	queue := e.path + queueDir
 	id, stands := strings.CutPrefix(candidate, queue)
-	if !stands || !isAttemptID(id) {
+	if !stands || !isAttemptID(id) || e.key == e.path+holdersDir+id {
 		return fmt.Errorf("recipes: transfer in %s to %q: %w", e.path, candidate, ErrNoCandidate)
 	}
 	if err := l.hold.end(); err != nil {

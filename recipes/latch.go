@@ -156,8 +156,8 @@ func (l *Latch) look(ctx context.Context, along ...clientv3.Op) (now latchState,
 		return now, ErrNoLatch
 	}
 	count, err := strconv.Atoi(string(now.count.Value))
-	if err != nil {
-		return now, fmt.Errorf("value of %s: %w", now.count.Key, err)
+	if err != nil || count < 1 || count > MaxLatchCount {
+		return now, fmt.Errorf("value of %s: %.40q is no number from 1 to %d", now.count.Key, now.count.Value, MaxLatchCount)
 	}
 	now.remaining = max(0, count-int(resp.Responses[1].GetResponseRange().Count))
 	if len(along) > 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 
@@ -246,33 +245,5 @@ func TestAfter(t *testing.T) {
 		if got := len(after(revision, events)); got != want {
 			t.Errorf("%d events after revision %d, want %d", got, revision, want)
 		}
-	}
-}
-
-func TestBadLatches(t *testing.T) {
-	f := newFixture(t)
-	l := f.latch(f.session, "one")
-	for _, count := range []int{-1, 0, MaxLatchCount + 1} {
-		if err := l.Set(t.Context(), count); err == nil {
-			t.Errorf("a count of %d is accepted", count)
-		}
-	}
-	f.set(l, 3)
-	for _, id := range []string{"", strings.Repeat("i", MaxNameBytes+1)} {
-		if err := l.CountDown(t.Context(), id); !errors.Is(err, ErrInvalidName) {
-			t.Errorf("an operation id of %d bytes: %v", len(id), err)
-		}
-	}
-	for _, id := range []string{"\x00", "a/b"} {
-		if err := l.CountDown(t.Context(), id); err != nil {
-			t.Errorf("%q: %v", id, err)
-		}
-	}
-	f.remaining(l, 1)
-	if _, err := f.client.Put(t.Context(), l.cell().key, "many", clientv3.WithIgnoreLease()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.Count(t.Context()); err == nil {
-		t.Error("a count that is no number is accepted")
 	}
 }

@@ -11,6 +11,7 @@ const (
 	MaxNameBytes   = 1024
 	MaxPrefixBytes = 256
 	MaxReasonBytes = 1024
+	MaxValueBytes  = 1 << 20 // of what a leader proclaims and of an item; a store takes requests of 1.5 MiB by default
 )
 
 // What stands below the path of a name.
@@ -44,6 +45,15 @@ func validPlacement(prefix, reason, attempt string) error {
 		return fmt.Errorf("recipes: reason has %d bytes, at most %d", len(reason), MaxReasonBytes)
 	case attempt != "" && !isAttemptID(attempt):
 		return fmt.Errorf("recipes: attempt %q is not %d lower-case hexadecimal digits", attempt, 2*attemptBytes)
+	}
+	return nil
+}
+
+// checkValue bounds a value before it is sent: the client's refusal of a message that is too large cannot be told from a
+// failure for the moment. Of an attached session's values the store decides.
+func (s *Session) checkValue(value string) error {
+	if len(value) > MaxValueBytes && !s.attached {
+		return fmt.Errorf("recipes: value has %d bytes, at most %d", len(value), MaxValueBytes)
 	}
 	return nil
 }

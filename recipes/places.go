@@ -237,13 +237,16 @@ func rank(p Place) int {
 }
 
 // AskToRelease asks whoever is at a place to release what it holds: Hold.ReleaseAsked tells it, and by whom and why. It is
-// up to the holder. The error is ErrKeyDeleted if it has gone meanwhile.
+// up to the holder. reason has at most MaxReasonBytes. The error is ErrKeyDeleted if the holder has gone meanwhile.
 func (s *Session) AskToRelease(ctx context.Context, p Place, reason string) error {
-	if p.State != Holding {
+	switch {
+	case p.State != Holding || p.Revision < 1:
 		return fmt.Errorf("recipes: %s holds nothing", strconv.Quote(p.Key))
+	case len(reason) > MaxReasonBytes:
+		return fmt.Errorf("recipes: reason has %d bytes, at most %d", len(reason), MaxReasonBytes)
 	}
 	who := s.holder(reason).String()
-	err := s.retry(ctx, func(ctx context.Context) error {
+	ask := func(ctx context.Context) error {
 		resp, err := s.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(p.Key), "=", p.Revision)).
 			Then(clientv3.OpPut(p.Key+askSuffix, who, clientv3.WithLease(p.Lease))).Commit()
@@ -251,9 +254,6 @@ func (s *Session) AskToRelease(ctx context.Context, p Place, reason string) erro
 			return ErrKeyDeleted
 		}
 		return err
-	})
-	if err != nil {
-		return fmt.Errorf("recipes: ask %s to release: %w", p.Key, err)
 	}
-	return nil
+	return s.perform(ctx, "ask "+p.Key+" to release", func(ctx context.Context) error { return s.retry(ctx, ask) })
 }

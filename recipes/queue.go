@@ -73,15 +73,20 @@ var ErrNotQueue = errors.New("recipes: not a queue")
 // ErrInDoubt is the error of Queue.Put when the item may have been put, and claimed and acknowledged since, or may not.
 var ErrInDoubt = errors.New("recipes: it is not known whether the item was put")
 
-// Put puts an item at the end, with one read and one commit, and returns its name in the queue. It repeats requests that
-// fail for the moment until ctx ends, and puts the item once. After ErrInDoubt, and when ctx ends, it may have been put.
+// Put puts an item of at most MaxValueBytes at the end, with one read and one commit, and returns its name in the queue. It
+// repeats requests that fail for the moment until ctx ends, and puts the item once. After ErrInDoubt, and when ctx ends, it
+// may have been put.
 func (q *Queue) Put(ctx context.Context, value []byte) (item string, err error) {
 	if q.err != nil {
 		return "", q.err
 	}
 	put := &itemPut{Queue: q, attempt: newAttemptID(), value: string(value)}
-	if err := q.session.retry(ctx, put.try); err != nil {
-		return "", fmt.Errorf("recipes: queue %s: put: %w", q.path, err)
+	if err := q.session.checkValue(put.value); err != nil {
+		return "", err
+	}
+	err = q.session.perform(ctx, "put in queue "+q.path, func(ctx context.Context) error { return q.session.retry(ctx, put.try) })
+	if err != nil {
+		return "", err
 	}
 	return put.item, nil
 }
@@ -145,7 +150,7 @@ func (q *Queue) last(ctx context.Context) (number uint64, revision int64, err er
 	if err != nil || len(resp.Kvs) == 0 {
 		return 0, 0, err
 	}
-	if number, err = strconv.ParseUint(string(resp.Kvs[0].Value), 10, 64); err != nil {
+	if number, err = strconv.ParseUint(string(resp.Kvs[0].Value), 10, 63); err != nil {
 		return 0, 0, fmt.Errorf("%w: %s is %q", ErrNotQueue, resp.Kvs[0].Key, resp.Kvs[0].Value)
 	}
 	return number, resp.Kvs[0].ModRevision, nil

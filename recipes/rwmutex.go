@@ -55,14 +55,19 @@ func (m *RWMutex) RDo(ctx context.Context, f func(context.Context, fence.Token) 
 	return do(ctx, m.RLock, f)
 }
 
-// errNotOfLock is for a hold of something else, or of the other mode.
-var errNotOfLock = errors.New("recipes: the hold is not one of this lock in the mode it takes")
+// errNotOfLock is for a hold of something else, of another session, or of the other mode.
+var errNotOfLock = errors.New("recipes: the hold is not one of this lock and session in the mode it takes")
+
+// gave reports whether h is of this lock and session, with its key in the directory of a mode.
+func (m *RWMutex) gave(h *Hold, mode string) bool {
+	return h.entry.session == m.session && strings.HasPrefix(h.entry.key, m.path+mode)
+}
 
 // Downgrade turns a hold to write into one to read without anybody writing in between, in one commit: readers that wait
 // for nothing else come in. The token keeps its revision. From the call on the hold given is over, whatever Downgrade
 // returns; after an error the lock is given up, at once or as soon as the store answers.
 func (m *RWMutex) Downgrade(ctx context.Context, h *Hold) (*Hold, error) {
-	if h.entry.path != m.path || h.mode != fence.Exclusive || len(h.entry.also) == 0 {
+	if !m.gave(h, writersDir) || len(h.entry.also) == 0 {
 		return nil, errNotOfLock
 	}
 	if err := h.end(); err != nil {
@@ -106,7 +111,7 @@ func (e *entry) turned(line string) *entry {
 // After success, and after any other error, the hold given is over; after an error the lock is given up, at once or as
 // soon as the store answers.
 func (m *RWMutex) TryUpgrade(ctx context.Context, h *Hold) (*Hold, error) {
-	if h.entry.path != m.path || h.mode != fence.Shared {
+	if !m.gave(h, readersDir) {
 		return nil, errNotOfLock
 	}
 	h.release.Lock()

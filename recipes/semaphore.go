@@ -144,11 +144,9 @@ func (s *Semaphore) SetLimit(ctx context.Context, limit int64) error {
 	if limit < 0 || limit > MaxLimit {
 		return fmt.Errorf("recipes: semaphore limit %d is not within 0 to %d", limit, MaxLimit)
 	}
-	err := s.session.retry(ctx, func(ctx context.Context) error { return s.replaceLimit(ctx, limit) })
-	if err != nil {
-		return fmt.Errorf("recipes: semaphore %s: set limit: %w", s.path, err)
-	}
-	return nil
+	return s.session.perform(ctx, "limit of semaphore "+s.path, func(ctx context.Context) error {
+		return s.session.retry(ctx, func(ctx context.Context) error { return s.replaceLimit(ctx, limit) })
+	})
 }
 
 // replaceLimit puts the limit over the one it has read, so that a try cannot come late over another limit.

@@ -115,27 +115,6 @@ func TestLoweredLimitRefusesWhoIsFirst(t *testing.T) {
 	f.unlock(f.await(second))
 }
 
-func TestSemaphoreWithoutLimit(t *testing.T) {
-	f := newFixture(t)
-	s := f.semaphore(f.session, 0)
-	if _, err := s.Acquire(t.Context(), 1); !errors.Is(err, ErrNoLimit) {
-		t.Errorf("Acquire: %v", err)
-	}
-	if _, err := s.Limit(t.Context()); !errors.Is(err, ErrNoLimit) {
-		t.Errorf("Limit: %v", err)
-	}
-	for _, weight := range []int64{0, -1} {
-		if _, err := s.Acquire(t.Context(), weight); err == nil || errors.Is(err, ErrNoLimit) {
-			t.Errorf("weight %d: %v", weight, err)
-		}
-	}
-	for _, limit := range []int64{-1, MaxLimit + 1} {
-		if err := s.SetLimit(t.Context(), limit); err == nil {
-			t.Errorf("limit %d was set", limit)
-		}
-	}
-}
-
 // A crashed holder's slots are free again, and the next holder of the slot has the greater token.
 func TestSemaphoreDoesNotLeak(t *testing.T) {
 	f := newFixture(t)

@@ -3,37 +3,10 @@ package recipes
 import (
 	"context"
 	"errors"
-	"math"
-	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
-
-func TestSessionOptionsValidate(t *testing.T) {
-	good := func() *SessionOptions {
-		o := &SessionOptions{}
-		o.Defaults()
-		return o
-	}
-	if err := good().Validate(); err != nil {
-		t.Errorf("the defaults: %v", err)
-	}
-	for what, spoil := range map[string]func(*SessionOptions){
-		"negative TTL":   func(o *SessionOptions) { o.TTLSeconds = -1 },
-		"TTL too large":  func(o *SessionOptions) { o.TTLSeconds = MaxTTLSeconds + 1 },
-		"negative drift": func(o *SessionOptions) { o.MaxDrift = -0.1 },
-		"drift of one":   func(o *SessionOptions) { o.MaxDrift = 1 },
-		"drift is NaN":   func(o *SessionOptions) { o.MaxDrift = math.NaN() },
-		"long identity":  func(o *SessionOptions) { o.Identity = strings.Repeat("i", MaxIdentityBytes+1) },
-	} {
-		o := good()
-		spoil(o)
-		if o.Validate() == nil {
-			t.Errorf("%s is accepted", what)
-		}
-	}
-}
 
 func TestCloseRevokesAndEndsEverything(t *testing.T) {
 	f := newFixture(t)
