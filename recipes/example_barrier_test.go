@@ -6,39 +6,13 @@ import (
 	"log"
 	"sync"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/coordd/coordd/recipes"
 )
-
-// openExample is a session on the examples' store.
-func openExample(ctx context.Context) (session *recipes.Session, done func(), err error) {
-	endpoint, err := recipes.ServerEndpoint()
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
-	if err != nil {
-		return nil, nil, err
-	}
-	session, err = recipes.NewSession(ctx, client, nil)
-	if err != nil {
-		client.Close()
-		return nil, nil, err
-	}
-	return session, func() {
-		session.Close()
-		client.Close()
-	}, nil
-}
 
 // While the schema is migrated, nobody goes on.
 func ExampleBarrier() {
 	ctx := context.Background()
-	session, done, err := openExample(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
+	_, session, done := begin(ctx)
 	defer done()
 
 	barrier := recipes.NewBarrier(session, "schema", &recipes.BarrierOptions{Reason: "migration to 42"})
@@ -65,10 +39,7 @@ func ExampleBarrier() {
 // Three workers begin each step together and end it together.
 func ExampleDoubleBarrier() {
 	ctx := context.Background()
-	session, done, err := openExample(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
+	_, session, done := begin(ctx)
 	defer done()
 
 	const parties = 3
@@ -99,10 +70,7 @@ func ExampleDoubleBarrier() {
 // The index is complete when each shard was built, by whomever and however often.
 func ExampleLatch() {
 	ctx := context.Background()
-	session, done, err := openExample(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
+	_, session, done := begin(ctx)
 	defer done()
 
 	shards := []string{"a-h", "i-p", "q-z"}

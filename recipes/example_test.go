@@ -11,6 +11,26 @@ import (
 	"github.com/coordd/coordd/recipes/fence"
 )
 
+// begin is how the examples begin: with a client of the store and a session.
+func begin(ctx context.Context) (client *clientv3.Client, session *recipes.Session, done func()) {
+	endpoint, err := recipes.ServerEndpoint()
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err = clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	session, err = recipes.NewSession(ctx, client, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return client, session, func() {
+		session.Close()
+		client.Close()
+	}
+}
+
 func Example() {
 	ctx := context.Background()
 	endpoint, err := recipes.ServerEndpoint()
@@ -23,7 +43,7 @@ func Example() {
 	}
 	defer client.Close()
 
-	session, err := recipes.NewSession(ctx, client, nil)
+	session, err := recipes.NewSession(ctx, client, nil) // a lease, kept alive
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,68 +63,29 @@ func Example() {
 	if err := hold.Unlock(ctx); err != nil {
 		log.Fatal(err)
 	}
-
-	err = mutex.Do(ctx, func(ctx context.Context, token fence.Token) error {
-		later, err := hold.Token().Compare(token)
-		fmt.Println("later token:", later < 0)
-		return err
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
 	// Output:
 	// written: true
-	// later token: true
 }
 
-func ExampleElection() {
+// Run begins anew with another session when one is lost.
+func ExampleRun() {
 	ctx := context.Background()
-	endpoint, err := recipes.ServerEndpoint()
-	if err != nil {
-		log.Fatal(err)
-	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer client.Close()
+	client, _, done := begin(ctx)
+	defer done()
 
-	session, err := recipes.NewSession(ctx, client, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer session.Close()
-
-	election := recipes.NewElection(session, "scheduler", nil)
-	leadership, err := election.Campaign(ctx, "10.0.0.7:9000")
-	if err != nil {
-		log.Fatal(err)
-	}
-	// Lead until leadership.Context() is done. What only the leader may write, the store itself refuses to others.
-	resp, err := client.Txn(ctx).If(leadership.Guard()).Then(clientv3.OpPut("plan", "v1")).Commit()
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("written:", resp.Succeeded)
-	if err := leadership.Proclaim(ctx, "10.0.0.7:9001"); err != nil {
-		log.Fatal(err)
-	}
-
-	for state, err := range election.Observe(ctx) {
-		if err != nil {
-			log.Fatal(err)
+	options := &recipes.SessionOptions{TTLSeconds: 5, Identity: "worker-7"}
+	terms := 0
+	err := recipes.Run(ctx, client, options, func(ctx context.Context, session *recipes.Session) error {
+		if terms++; terms == 1 {
+			client.Revoke(ctx, session.Lease()) // as if the machine had been cut off for too long
 		}
-		if state.KV == nil {
-			fmt.Println("nobody leads")
-			break
-		}
-		fmt.Println("leader:", string(state.KV.Value))
-		if err := leadership.Resign(ctx); err != nil {
-			log.Fatal(err)
-		}
-	}
+		return recipes.NewMutex(session, "worker", nil).Do(ctx, func(ctx context.Context, token fence.Token) error {
+			fmt.Println("working in session", terms)
+			return nil
+		})
+	})
+	fmt.Println(err)
 	// Output:
-	// written: true
-	// leader: 10.0.0.7:9001
-	// nobody leads
+	// working in session 2
+	// <nil>
 }
