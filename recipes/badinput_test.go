@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coordd/coordd/recipes/fence"
 )
 
 // refusal is a call with bad input. want is what its error is, nil for any.
@@ -409,5 +411,28 @@ func TestBadEpoch(t *testing.T) {
 	})
 	if leases, err := f.client.Leases(f.Context()); err != nil || len(leases.Leases) != 1 {
 		t.Errorf("leases are %v, %v", leases, err)
+	}
+}
+
+// Two clusters have a lock of one name; what is guarded for the one is not for holders of the other.
+func TestTokenOfAnotherCluster(t *testing.T) {
+	ours, theirs := newFixture(t), newOwnStoreFixture(t)
+	theirs.options = ours.options
+	a, b := ours.lock(ours.mutex(ours.session, "one")).Token(), theirs.lock(theirs.mutex(theirs.session, "one")).Token()
+	guard := fence.NewGuard(a.Fields().Resource)
+	if err := guard.Advance(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := guard.Do(b, func() error { panic("admitted") }); !errors.Is(err, fence.ErrIncomparable) {
+		t.Errorf("a token of another cluster: %v", err)
+	}
+	text := a.String()
+	for _, mangled := range []string{"", text[1:], text[:len(text)-1] + "\x00", text + " ", text + text, strings.ToUpper(text), strings.Replace(text, ":x:", ":s", 1)} {
+		if token, err := fence.Parse(mangled); !errors.Is(err, fence.ErrMalformed) {
+			t.Errorf("%q is read as %s, %v", mangled, token, err)
+		}
+	}
+	if token, err := fence.Parse(text); err != nil || token != a {
+		t.Errorf("%q is read as %s, %v", text, token, err)
 	}
 }

@@ -353,9 +353,10 @@ func (l *Leadership) Proclaim(ctx context.Context, value string) error {
 	return nil
 }
 
-// Transfer hands the leadership to a candidate, whose key is one of Election.Places, past all who stood before it. From the
-// call on this leadership is over, whatever Transfer returns: ErrNoCandidate, if nobody stands there or not any more, leaves
-// it to the next in turn, as any other error does.
+// Transfer hands the leadership to another candidate, whose key is one of Election.Places, past all who stood before it.
+// ErrNoCandidate for what is no candidate's key leaves all as it is. Otherwise this leadership is over from the call on,
+// whatever Transfer returns: ErrNoCandidate, if nobody stands there any more, leaves it to the next in turn, as any other
+// error does.
 func (l *Leadership) Transfer(ctx context.Context, candidate string) error {
 	e := l.hold.entry
 	if e.mark == "" {

@@ -53,10 +53,11 @@ var (
 
 // LostError says that ownership, or the place in the queue, ended without being given up.
 type LostError struct {
-	What string // the session, the lock or the election
+	What string // a word for its kind and its path, of a session its lease in hexadecimal
 	Err  error  // why: ErrSessionClosed, ErrSessionExpired, ErrLeaseGone, ErrEpochChanged or ErrKeyDeleted
 }
 
+// Error says what was lost and why.
 func (e *LostError) Error() string { return fmt.Sprintf("recipes: %s lost: %v", e.What, e.Err) }
 
 // Is makes every LostError an ErrLost.
