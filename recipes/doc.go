@@ -38,8 +38,8 @@
 // # Keys
 //
 // What has a name lives under <prefix>/<escaped name>, in which every byte of the name other than A-Z a-z 0-9 . _ - is
-// written as %XX, so that no name's range holds another name's keys. An attempt is a 128-bit id that begins with the time, never used
-// twice. What is marked with a star carries the session's lease.
+// written as %XX, so that no name's range holds another name's keys. An attempt is a 128-bit id that begins with the
+// time, never used twice. What is marked with a star carries the session's lease.
 //
 // Of a lock, value Holder as JSON; the oldest by create revision holds it:
 //

@@ -11,8 +11,8 @@ import (
 
 // Errors to test for with errors.Is.
 var (
-	// ErrLocked is TryLock's error when somebody else holds the lock or waits for it, and Barrier.Hold's when the barrier
-	// is closed.
+	// ErrLocked is the error of what does not wait, TryLock, TryAcquire, TryUpgrade and TryClaim, when somebody else holds
+	// or waits, and Barrier.Hold's when the barrier is closed.
 	ErrLocked = errors.New("recipes: locked")
 	// ErrLost is what every *LostError is.
 	ErrLost = errors.New("recipes: ownership lost")
@@ -20,10 +20,11 @@ var (
 	ErrSessionClosed = errors.New("recipes: session closed")
 	// ErrSessionExpired is why ownership ended when no keepalive was acknowledged in time, by the local clock.
 	ErrSessionExpired = errors.New("recipes: session expired")
-	// ErrLeaseGone is why ownership ended when the store no longer knew the session's lease.
+	// ErrLeaseGone is why ownership ended when the store no longer knew the session's lease, and the error of resuming a
+	// lease that it does not know.
 	ErrLeaseGone = errors.New("recipes: session lease is gone")
-	// ErrKeyDeleted is why ownership ended when the entry in the queue was gone although the session lived, and the error of
-	// going on with an attempt that was given up.
+	// ErrKeyDeleted is why ownership ended when the key in the store was gone although the session lived, and the error of
+	// going on with an attempt that was given up and of Session.AskToRelease when nobody is there any more.
 	ErrKeyDeleted = errors.New("recipes: queue entry deleted")
 	// ErrEpochChanged is why a session ended when the cluster turned out to have been restored from a backup meanwhile.
 	ErrEpochChanged = errors.New("recipes: the cluster's epoch has changed")
@@ -39,7 +40,7 @@ var (
 	ErrUnlocked = errors.New("recipes: unlocked")
 	// ErrNoLeader is the error of Election.Leader while nobody leads.
 	ErrNoLeader = errors.New("recipes: no leader")
-	// ErrInvalidName is the error of a name that is empty or longer than MaxNameBytes.
+	// ErrInvalidName is the error of a name, or an operation's id, that is empty or longer than MaxNameBytes.
 	ErrInvalidName = errors.New("recipes: invalid name")
 	// ErrBarrierBroken is the error of DoubleBarrier.Enter when a party died or gave up before all were in.
 	ErrBarrierBroken = errors.New("recipes: barrier broken")

@@ -17,6 +17,9 @@
 //   - A higher epoch of the same cluster starts the marks anew, for its revisions did too; a lower one is stale. Tokens of
 //     another cluster are refused until somebody who knows deletes the mark.
 //   - Each slot of a semaphore has its own mark, because its holders are all legitimate.
+//
+// Tokens are the sequencers of Burrows, "The Chubby lock service for loosely-coupled distributed systems" (OSDI 2006,
+// §2.4); Kleppmann, "How to do distributed locking" (2016), calls them fencing tokens.
 package fence
 
 import (
