@@ -336,6 +336,12 @@ func (l *Leadership) Valid() error { return l.hold.Valid() }
 // Verify asks the store, linearizably, whether the leadership lasted at a moment during the call, as Hold.Verify does.
 func (l *Leadership) Verify(ctx context.Context) error { return l.hold.Verify(ctx) }
 
+// ReleaseAsked is closed when somebody asks the leader to resign, as Hold.ReleaseAsked is; never in etcd's layout.
+func (l *Leadership) ReleaseAsked() <-chan struct{} { return l.hold.ReleaseAsked() }
+
+// Asker is who asked the leader to resign, and why; nil before ReleaseAsked is closed.
+func (l *Leadership) Asker() *Holder { return l.hold.Asker() }
+
 // Proclaim replaces the leader's value. The error is a *LostError if the leadership has ended, and another one when the
 // store did not confirm until ctx ended.
 func (l *Leadership) Proclaim(ctx context.Context, value string) error {

@@ -29,7 +29,7 @@ const (
 // Place is an attempt as others see it: who holds a lock, a semaphore, an office or an item, or waits for it.
 type Place struct {
 	Key      string           `json:"key"`
-	Revision int64            `json:"revision"` // create revision of Key, 0 if Delayed
+	Revision int64            `json:"revision"` // create revision of Key, 0 if Delayed: then it has gone
 	Lease    clientv3.LeaseID `json:"lease"`
 	State    State            `json:"state"`
 	Shared   bool             `json:"shared,omitempty"` // of a lock: to read
@@ -198,6 +198,9 @@ func (p *Place) add(dir, suffix string, kv *mvccpb.KeyValue) {
 		_ = json.Unmarshal(kv.Value, p.AskedBy)
 	case delaySuffix:
 		_ = json.Unmarshal(kv.Value, &p.Holder)
+		if p.State == Delayed {
+			p.Key = strings.TrimSuffix(string(kv.Key), delaySuffix)
+		}
 	case "":
 		if p.Key != "" && dir == readersDir {
 			return // of a writer, whose other key counts
