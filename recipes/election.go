@@ -339,7 +339,7 @@ func (l *Leadership) Verify(ctx context.Context) error { return l.hold.Verify(ct
 // ReleaseAsked is closed when somebody asks the leader to resign, as Hold.ReleaseAsked is; never in etcd's layout.
 func (l *Leadership) ReleaseAsked() <-chan struct{} { return l.hold.ReleaseAsked() }
 
-// Asker is who asked the leader to resign, and why; nil before ReleaseAsked is closed.
+// Asker is who asked the leader to resign last, and why; nil before ReleaseAsked is closed.
 func (l *Leadership) Asker() *Holder { return l.hold.Asker() }
 
 // Proclaim replaces the leader's value. The error is a *LostError if the leadership has ended, and another one when the

@@ -110,7 +110,7 @@ func (h *Hold) Remaining() time.Duration {
 // owner's choice.
 func (h *Hold) ReleaseAsked() <-chan struct{} { return h.entry.asked }
 
-// Asker is who asked for the release, and why; nil before ReleaseAsked is closed.
+// Asker is who asked for the release last, and why; nil before ReleaseAsked is closed.
 func (h *Hold) Asker() *Holder { return h.entry.asker.Load() }
 
 // Verify asks the store, linearizably, whether this hold was the owner at a moment during the call. The error is a

@@ -62,10 +62,8 @@ func (e *entry) recheck() {
 
 // ask tells the owner that somebody asks for a release.
 func (e *entry) ask(kv *mvccpb.KeyValue) {
-	e.askOnce.Do(func() {
-		asker := new(Holder)
-		_ = json.Unmarshal(kv.Value, asker) // for people to read; nothing depends on it
-		e.asker.Store(asker)
-		close(e.asked)
-	})
+	asker := new(Holder)
+	_ = json.Unmarshal(kv.Value, asker) // for people to read; nothing depends on it
+	e.asker.Store(asker)
+	e.askOnce.Do(func() { close(e.asked) })
 }

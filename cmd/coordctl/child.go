@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +22,8 @@ type child struct {
 	killAfter time.Duration
 	// margin is how long before what is held may be another's it is killed.
 	margin time.Duration
+	// yield says that it is asked to terminate when somebody asks for the release of what is held.
+	yield bool
 }
 
 // forward passes a signal on, unless the terminal has already sent it to the child too.
@@ -78,18 +79,46 @@ func (c *child) run(hold *recipes.Hold, signals ...os.Signal) error {
 	watch := holdWatch{hold: hold, child: c}
 	watch.timer = time.NewTimer(watch.next())
 	defer watch.timer.Stop()
+	asked := hold.ReleaseAsked()
 	for {
 		select {
 		case s := <-received:
 			c.forward(s)
+		case <-asked:
+			asked = nil
+			tellAsked(c.Stderr, hold.Asker())
+			if c.yield {
+				c.forward(syscall.SIGTERM)
+			}
 		case <-watch.timer.C:
 			watch.look()
 		case <-watch.lost():
-			watch.end(context.Cause(hold.Context()))
+			watch.end(whyLost(hold))
 		case err := <-ended:
 			if watch.why != nil {
 				return &endangeredError{fmt.Errorf("%w; %s %s", watch.why, watch.did, c.Args[0])}
 			}
+			return childError(err)
+		}
+	}
+}
+
+// runFreely runs the child, which holds nothing that it could lose, and passes signals on to it.
+func (c *child) runFreely(signals ...os.Signal) error {
+	runtime.LockOSThread() // as in run
+	defer runtime.UnlockOSThread()
+	received := make(chan os.Signal, 8)
+	signal.Notify(received, signals...)
+	defer signal.Stop(received)
+	ended, err := c.start()
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case s := <-received:
+			c.forward(s)
+		case err := <-ended:
 			return childError(err)
 		}
 	}
@@ -121,7 +150,7 @@ func (w *holdWatch) look() {
 	case w.over:
 		return
 	case remaining <= w.child.margin:
-		why := context.Cause(w.hold.Context())
+		why := whyLost(w.hold)
 		if why == nil {
 			why = fmt.Errorf("the cluster has not answered in time, in %v another may hold it", remaining.Round(time.Millisecond))
 		}

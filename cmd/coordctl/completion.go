@@ -1,11 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 func newCompletionCommand() *cobra.Command {
@@ -39,5 +45,35 @@ func newCompletionCommand() *cobra.Command {
 				return root.GenPowerShellCompletionWithDesc(out)
 			}
 		},
+	}
+}
+
+// completionTimeout is how long somebody who has pressed the tabulator is kept waiting for names.
+const completionTimeout = time.Second
+
+// completeNames completes the first argument, or a flag, with names that stand in the cluster; there are none if it does
+// not answer in time, or wants a password.
+func (s *session) completeNames(list func(context.Context, clientv3.KV) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		cmd.SetErr(io.Discard) // the shell is in the middle of a line
+		if len(args) > 0 || s.prepare(cmd, os.Environ()) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if s.user != "" && s.password == "" && !strings.Contains(s.user, ":") {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		s.commandTimeout = min(s.commandTimeout, completionTimeout)
+		var names []string
+		err := s.call(cmd, func(ctx context.Context, c *clientv3.Client) (err error) {
+			names, err = list(ctx, c)
+			return err
+		})
+		names = slices.DeleteFunc(names, func(name string) bool {
+			return !strings.HasPrefix(name, begun) || strings.ContainsFunc(name, unicode.IsControl)
+		})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/coordd/coordd/recipes"
 )
 
 // Exit codes, equal to etcdctl's. Success is 0.
@@ -122,11 +124,19 @@ func advise(err error) string {
 		{rpctypes.ErrDowngradeInProcess, "cancel it first: coordctl downgrade cancel"},
 		{rpctypes.ErrInvalidDowngradeTargetVersion, "the target is one minor version below the cluster's, as in 3.6"},
 		{rpctypes.ErrNoLeader, "most members are down or cut off; `coordctl endpoint status --cluster` shows which answer"},
+		{recipes.ErrNoLimit, "give the semaphore a limit: --limit N, or coordctl semaphore limit NAME N"},
+		{recipes.ErrWeightExceedsLimit, "take less, or raise the limit: coordctl semaphore limit NAME N"},
+		{recipes.ErrPartiesDiffer, "all parties of a barrier give the same --parties"},
+		{recipes.ErrNoLatch, "make it first: coordctl latch set NAME COUNT"},
+		{recipes.ErrLatchCount, "coordctl latch delete NAME makes room for another count"},
 		{rpctypes.ErrTimeout, "the cluster did not agree in time; `coordctl endpoint health --cluster` shows which members answer"},
 	} {
-		if sameError(err, a.err) {
+		if errors.Is(err, a.err) || sameError(err, a.err) {
 			return a.advice
 		}
+	}
+	if nothing, ok := errors.AsType[*nothingHeldError](err); ok {
+		return fmt.Sprintf("`coordctl locks` shows what is held; a lock of coordctl lock or etcdctl is shown by `coordctl get --prefix %s/`", nothing.name)
 	}
 	if asked, ok := errors.AsType[*unreachableError](err); ok && len(asked.ways) > 0 {
 		return strings.Join(asked.ways, "; ") + "; check --endpoints, the TLS flags and that the server runs"

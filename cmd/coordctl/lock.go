@@ -16,8 +16,18 @@ import (
 	"github.com/coordd/coordd/recipes"
 )
 
+// etcdLayoutUsage is of the flag of the commands that are etcdctl's too.
+const etcdLayoutUsage = "hold what etcdctl, etcd's library and its lock and election services do; =false: what programs with coordd's recipes do"
+
+// lockOptions are the flags of lock.
+type lockOptions struct {
+	ttlSeconds int
+	etcdLayout bool
+	yield      bool
+}
+
 func newLockCommand(s *session) *cobra.Command {
-	var ttlSeconds int
+	var o lockOptions
 	cmd := &cobra.Command{
 		Use:   "lock <lockname> [-- exec-command arg1 arg2 ...]",
 		Short: "Hold a lock while a command runs, or until interrupted",
@@ -26,9 +36,13 @@ came by coordctl, by etcdctl or by etcd's client library. Without a command it p
 
 The command finds its key in ETCD_LOCK_KEY and COORDD_LOCK_KEY, and in ETCD_LOCK_REV and COORDD_LOCK_REV a number that
 is larger for each holder than for the one before. Its exit code is coordctl's, 128 and the number of the signal if one
-ended it. Should the lock be lost, the command is killed before another can hold it, and the exit code is 1.`,
+ended it. Should the lock be lost, the command is killed before another can hold it, and the exit code is 1.
+
+With --etcd-layout=false it is the lock of recipes.NewMutex(NAME), of coordctl run and of coordctl locks, which does not
+exclude etcdctl's. Then it prints its fencing token too, and the command has that in COORDD_TOKEN.`,
 		Example: `  coordctl lock nightly-backup -- /usr/local/bin/backup --full
-  coordctl lock maintenance --ttl 30`,
+  coordctl lock maintenance --ttl 30
+  coordctl lock inventory --etcd-layout=false`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := s.printer(cmd, rangeResult{})
 			if err != nil {
@@ -37,25 +51,45 @@ ended it. Should the lock be lost, the command is killed before another can hold
 			if len(args) == 0 {
 				return badArguments("lock needs the name of a lock and, if something is to run, a command")
 			}
-			return s.lock(cmd, p, args[0], args[1:], int64(ttlSeconds))
+			if o.yield && o.etcdLayout {
+				return errYieldLayout
+			}
+			if !o.etcdLayout {
+				if p, err = s.printer(cmd, holdResult{}); err != nil {
+					return err
+				}
+			}
+			return s.lock(cmd, p, o, args[0], args[1:])
 		},
 	}
-	cmd.Flags().IntVar(&ttlSeconds, "ttl", 10, "seconds for which the lock of a holder that has crashed stays taken")
+	cmd.Flags().IntVar(&o.ttlSeconds, "ttl", 10, "seconds for which the lock of a holder that has crashed stays taken")
+	cmd.Flags().BoolVar(&o.etcdLayout, "etcd-layout", true, etcdLayoutUsage)
+	cmd.Flags().BoolVar(&o.yield, "yield", false, yieldUsage)
+	cmd.ValidArgsFunction = s.completeHeld(func() string { return "lock" })
 	return cmd
 }
 
-func (s *session) lock(cmd *cobra.Command, p *printer, name string, command []string, ttlSeconds int64) error {
-	return s.holding(cmd, ttlSeconds, func(c *clientv3.Client, held *recipes.Session) error {
+var errYieldLayout = badArguments("--yield needs --etcd-layout=false: in etcd's layout nobody can ask for a release")
+
+func (s *session) lock(cmd *cobra.Command, p *printer, o lockOptions, name string, command []string) error {
+	return s.holding(cmd, int64(o.ttlSeconds), func(c *clientv3.Client, held *recipes.Session) error {
 		ctx, stop := untilInterrupted(cmd.Context())
 		defer stop()
-		hold, err := recipes.NewMutex(held, name, &recipes.MutexOptions{EtcdLayout: true}).Lock(ctx)
+		hold, err := recipes.NewMutex(held, name, &recipes.MutexOptions{EtcdLayout: o.etcdLayout}).Lock(ctx)
+		switch {
+		case err != nil:
+			return interruptedOr(ctx, invalidName(err))
+		case len(command) > 0:
+			return runLocked(cmd, command, o, hold)
+		case o.etcdLayout:
+			err = showHeld(ctx, c, p, hold.Key())
+		default:
+			err = p.print(newHoldResult(hold))
+		}
 		if err != nil {
-			return interruptedOr(ctx, err)
+			return err
 		}
-		if len(command) > 0 {
-			return runLocked(cmd, command, ttlSeconds, hold)
-		}
-		return s.showHeld(ctx, c, p, hold.Key(), hold.Context())
+		return awaitEnd(ctx, cmd.ErrOrStderr(), hold, o.yield)
 	})
 }
 
@@ -83,8 +117,8 @@ func interruptedOr(ctx context.Context, err error) error {
 	return err
 }
 
-// showHeld prints a key that is held and waits for the end: of ctx, which is no error, or of held.
-func (s *session) showHeld(ctx context.Context, c *clientv3.Client, p *printer, key string, held context.Context) error {
+// showHeld prints a key that is held.
+func showHeld(ctx context.Context, c *clientv3.Client, p *printer, key string) error {
 	resp, err := c.Get(ctx, key)
 	if err != nil {
 		return err
@@ -92,21 +126,13 @@ func (s *session) showHeld(ctx context.Context, c *clientv3.Client, p *printer, 
 	if len(resp.Kvs) == 0 {
 		return &endangeredError{fmt.Errorf("the key %s is gone", key)}
 	}
-	if err := p.print(rangeResult{(*pb.RangeResponse)(resp), false}); err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-held.Done():
-		return &endangeredError{context.Cause(held)}
-	}
+	return p.print(rangeResult{(*pb.RangeResponse)(resp), false})
 }
 
 // runLocked runs a command as etcdctl does: on a terminal in coordctl's own process group, so that Ctrl-C and Ctrl-Z reach
 // both. It ends with the command itself, whatever that leaves behind.
-func runLocked(cmd *cobra.Command, command []string, ttlSeconds int64, hold *recipes.Hold) error {
-	c := &child{Cmd: exec.Command(command[0], command[1:]...), margin: killMargin(ttlSeconds)}
+func runLocked(cmd *cobra.Command, command []string, o lockOptions, hold *recipes.Hold) error {
+	c := &child{Cmd: exec.Command(command[0], command[1:]...), margin: killMargin(int64(o.ttlSeconds)), yield: o.yield}
 	if !isTerminal(os.Stdin) {
 		c.grouped = ownGroup(c.Cmd)
 	}
@@ -114,6 +140,9 @@ func runLocked(cmd *cobra.Command, command []string, ttlSeconds int64, hold *rec
 	c.Env = os.Environ()
 	for _, prefix := range []string{"ETCD", "COORDD"} {
 		c.Env = append(c.Env, fmt.Sprintf("%s_LOCK_KEY=%s", prefix, hold.Key()), fmt.Sprintf("%s_LOCK_REV=%d", prefix, hold.Header().GetRevision()))
+	}
+	if !o.etcdLayout {
+		c.Env = append(c.Env, "COORDD_TOKEN="+hold.Token().String())
 	}
 	return c.run(hold, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }

@@ -44,7 +44,9 @@ or ETCDCTL_DIAL_TIMEOUT. The flag wins over COORDCTL_*, which wins over ETCDCTL_
 	addGroup(root, groupCluster, "Cluster:",
 		newEndpointCommand(s), newMemberCommand(s), newMoveLeaderCommand(s), newAlarmCommand(s),
 		newDefragCommand(s), newDowngradeCommand(s), newSnapshotCommand(s), newDebugCommand(s))
-	addGroup(root, groupCoord, "Coordination:", newLockCommand(s), newElectCommand(s), newRunCommand(s), newEpochCommand(s))
+	addGroup(root, groupCoord, "Coordination:",
+		newLockCommand(s), newElectCommand(s), newRunCommand(s), newSemaphoreCommand(s), newBarrierCommand(s), newLatchCommand(s),
+		newLocksCommand(s), newEpochCommand(s))
 	addGroup(root, groupAuth, "Users and roles:", newAuthCommand(s), newUserCommand(s), newRoleCommand(s))
 	addGroup(root, groupOther, "Other:",
 		newMakeMirrorCommand(s), newCheckCommand(s), newOptionsCommand(), newCompletionCommand(), newVersionCommand(s))
@@ -62,8 +64,12 @@ func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command)
 
 // completeFlag lists the values of a flag for the shell's completion.
 func completeFlag(cmd *cobra.Command, flag string, values ...string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	if err != nil {
+	completeFlagWith(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeFlagWith lets f list the values of a flag for the shell's completion.
+func completeFlagWith(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(fmt.Sprintf("coordctl: completion of --%s: %v", flag, err))
 	}
 }

@@ -27,13 +27,15 @@ const (
 // runOptions say what a command runs under.
 type runOptions struct {
 	lock       string
-	slots      int64 // above 0: lock names a semaphore of so many
+	weight     int64 // above 0: lock names a semaphore, of which so much is taken
+	limit      int64 // of a semaphore that has none yet
 	shared     bool
 	etcdLayout bool
 	reason     string
 	ttlSeconds int64
 	killAfter  time.Duration // 0: a tenth of the TTL
 	timeout    time.Duration // below 0: none
+	yield      bool
 }
 
 func newRunCommand(s *session) *cobra.Command {
@@ -72,49 +74,70 @@ Exit codes:
   coordctl run --lock builders -n 3 --reason "build 4711" -- make
   coordctl run --lock inventory --shared -- report`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("timeout") {
-				o.timeout = -1
-			} else if o.timeout < 0 {
-				return badArguments("--timeout is %v: give 0 or more, or leave it out to wait", o.timeout)
-			}
-			if err := o.validate(cmd, args); err != nil {
+			if err := o.validateRun(cmd, args); err != nil {
 				return err
 			}
 			return s.run(cmd, o, args)
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // the command's flags are the command's
+	cmd.Flags().StringVar(&o.lock, "lock", "", "name of the lock, or with -n of the semaphore")
+	cmd.Flags().Int64VarP(&o.limit, "slots", "n", 0, "how many may run at a time: NAME is a semaphore, whose limit this is unless it has one already")
+	cmd.Flags().BoolVar(&o.shared, "shared", false, "share the lock with others that share it")
+	cmd.Flags().BoolVar(&o.etcdLayout, "etcd-layout", false, "take the lock that etcdctl lock, coordctl lock and etcd's library take")
 	o.bind(cmd)
+	completeFlagWith(cmd, "lock", s.completeHeld(func() string {
+		if o.limit > 0 {
+			return "semaphore"
+		}
+		return "lock"
+	}))
 	return cmd
 }
 
+// bind adds the flags of all that a command can run under.
 func (o *runOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.SetInterspersed(false) // the command's flags are the command's
-	fs.StringVar(&o.lock, "lock", "", "name of the lock, or with -n of the semaphore")
-	fs.Int64VarP(&o.slots, "slots", "n", 0, "how many may run at a time: NAME is a semaphore, whose limit this is unless it has one already")
-	fs.BoolVar(&o.shared, "shared", false, "share the lock with others that share it")
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "take the lock that etcdctl lock, coordctl lock and etcd's library take")
-	fs.StringVar(&o.reason, "reason", "", "why, for those who look at who holds the lock (default the command)")
-	fs.Int64Var(&o.ttlSeconds, "ttl", recipes.DefaultTTLSeconds, "seconds for which the lock of a holder that has crashed stays taken")
-	fs.DurationVar(&o.killAfter, "kill-after", 0, "time between TERM and KILL when the lock is in danger (default a tenth of --ttl)")
-	fs.DurationVar(&o.timeout, "timeout", 0, "give up after so long; 0: at once if the lock is taken (default wait)")
+	fs.StringVar(&o.reason, "reason", "", "why, for those who look at who holds it (default the command)")
+	fs.Int64Var(&o.ttlSeconds, "ttl", recipes.DefaultTTLSeconds, "seconds for which it stays taken when its holder has crashed")
+	fs.DurationVar(&o.killAfter, "kill-after", 0, "time between TERM and KILL when it is in danger (default a tenth of --ttl)")
+	fs.DurationVar(&o.timeout, "timeout", 0, "give up after so long; 0: at once if it is taken (default wait)")
+	fs.BoolVar(&o.yield, "yield", false, yieldUsage)
 }
 
-func (o *runOptions) validate(cmd *cobra.Command, args []string) error {
-	ttl := time.Duration(o.ttlSeconds) * time.Second
-	switch {
+// yieldUsage is of the flag of all commands that hold something that others can ask for.
+const yieldUsage = "release it when somebody asks for that, as coordctl locks ask does: end the command, if there is one, by TERM"
+
+func (o *runOptions) validateRun(cmd *cobra.Command, args []string) error {
+	switch slots := cmd.Flags().Changed("slots"); {
 	case o.lock == "":
 		return badArguments("run needs --lock NAME")
 	case len(args) == 0:
 		return badArguments("run needs a command: coordctl run --lock NAME -- command")
+	case slots && (o.limit < 1 || o.limit > recipes.MaxLimit):
+		return badArguments("-n is %d: give 1 to %d", o.limit, recipes.MaxLimit)
+	case o.shared && slots, o.etcdLayout && (o.shared || slots || o.yield):
+		return badArguments("-n and --shared exclude each other, and --etcd-layout both and --yield")
+	case slots:
+		o.weight = 1
+	}
+	return o.validate(cmd)
+}
+
+// validate looks at what bind has bound.
+func (o *runOptions) validate(cmd *cobra.Command) error {
+	ttl := time.Duration(o.ttlSeconds) * time.Second
+	switch timeout := cmd.Flags().Changed("timeout"); {
+	case timeout && o.timeout < 0:
+		return badArguments("--timeout is %v: give 0 or more, or leave it out to wait", o.timeout)
+	case !timeout:
+		o.timeout = -1
+	}
+	switch {
 	case o.ttlSeconds < 1 || o.ttlSeconds > recipes.MaxTTLSeconds:
 		return badArguments("--ttl is %d: give 1 to %d seconds", o.ttlSeconds, recipes.MaxTTLSeconds)
 	case o.killAfter < 0 || o.killAfter > ttl/2:
 		return badArguments("--kill-after is %v: give at most half of --ttl, %v", o.killAfter, ttl/2)
-	case cmd.Flags().Changed("slots") && (o.slots < 1 || o.slots > recipes.MaxLimit):
-		return badArguments("-n is %d: give 1 to %d", o.slots, recipes.MaxLimit)
-	case o.shared && o.slots > 0, o.etcdLayout && (o.shared || o.slots > 0):
-		return badArguments("-n, --shared and --etcd-layout exclude each other")
 	}
 	if !cmd.Flags().Changed("kill-after") {
 		o.killAfter = ttl / 10
@@ -159,18 +182,18 @@ func (o *runOptions) acquire(ctx context.Context, held *recipes.Session) (*recip
 	case errors.Is(err, recipes.ErrLocked):
 		return nil, withCode(exitNotAcquired, fmt.Errorf("%s is not free", o.lock))
 	case errors.Is(err, recipes.ErrInvalidName):
-		return nil, badArguments("--lock: %w", err)
+		return nil, badArguments("name %q: %w", o.lock, err)
 	}
 	return nil, err
 }
 
 func (o *runOptions) take(ctx context.Context, held *recipes.Session, onlyIfFree bool) (*recipes.Hold, error) {
-	if o.slots > 0 {
-		semaphore := recipes.NewSemaphore(held, o.lock, &recipes.SemaphoreOptions{Reason: o.reason, Limit: o.slots})
+	if o.weight > 0 {
+		semaphore := recipes.NewSemaphore(held, o.lock, &recipes.SemaphoreOptions{Reason: o.reason, Limit: o.limit})
 		if onlyIfFree {
-			return semaphore.TryAcquire(ctx, 1)
+			return semaphore.TryAcquire(ctx, o.weight)
 		}
-		return semaphore.Acquire(ctx, 1)
+		return semaphore.Acquire(ctx, o.weight)
 	}
 	options := &recipes.MutexOptions{Reason: o.reason, EtcdLayout: o.etcdLayout}
 	if o.shared {
@@ -191,7 +214,7 @@ func (o *runOptions) take(ctx context.Context, held *recipes.Session, onlyIfFree
 func newRunChild(cmd *cobra.Command, o runOptions, command []string) *child {
 	c := &child{
 		Cmd: exec.Command(command[0], command[1:]...), whole: true,
-		killAfter: o.killAfter, margin: killMargin(o.ttlSeconds),
+		killAfter: o.killAfter, margin: killMargin(o.ttlSeconds), yield: o.yield,
 	}
 	if !isTerminal(os.Stdin) {
 		c.Stdin = cmd.InOrStdin()
