@@ -62,6 +62,7 @@ var startsGoroutines = []string{
 	"cmd/coordctl/check_perf.go",
 	"cmd/coordctl/child.go",
 	"cmd/coordctl/endpoint_health.go",
+	"cmd/coordctl/locks_watch.go",
 	"cmd/coordctl/make_mirror.go",
 	"cmd/coordctl/progress.go",
 	"cmd/coordctl/watch_interactive.go",

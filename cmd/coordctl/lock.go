@@ -75,7 +75,11 @@ func (s *session) lock(cmd *cobra.Command, p *printer, o lockOptions, name strin
 	return s.holding(cmd, int64(o.ttlSeconds), func(c *clientv3.Client, held *recipes.Session) error {
 		ctx, stop := untilInterrupted(cmd.Context())
 		defer stop()
-		hold, err := recipes.NewMutex(held, name, &recipes.MutexOptions{EtcdLayout: o.etcdLayout}).Lock(ctx)
+		options := &recipes.MutexOptions{EtcdLayout: o.etcdLayout}
+		if !o.etcdLayout && len(command) > 0 {
+			options.Reason = command[0]
+		}
+		hold, err := recipes.NewMutex(held, name, options).Lock(ctx)
 		switch {
 		case err != nil:
 			return interruptedOr(ctx, invalidName(err))
@@ -104,7 +108,7 @@ func (s *session) holding(cmd *cobra.Command, ttlSeconds int64, f func(*clientv3
 	defer cancel()
 	held, err := recipes.NewSession(ctx, c, &recipes.SessionOptions{TTLSeconds: ttlSeconds})
 	if err != nil {
-		return err
+		return s.explainUnreachable(cmd.Context(), err)
 	}
 	return cmp.Or(f(c, held), held.Close())
 }

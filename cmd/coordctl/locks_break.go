@@ -113,6 +113,9 @@ func (s *session) act(cmd *cobra.Command, q placesQuery, target string, a *actio
 	if err == nil {
 		err = q.validate()
 	}
+	if len(a.reason) > recipes.MaxReasonBytes {
+		err = badArguments("--reason has %d bytes, at most %d", len(a.reason), recipes.MaxReasonBytes)
+	}
 	if err != nil {
 		return err
 	}

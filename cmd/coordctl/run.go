@@ -61,6 +61,9 @@ do, or that run as another user, are out of reach. If coordctl itself is killed,
 but not what that has started; if coordctl is stopped (SIGSTOP, a frozen machine), nobody can end the command in time.
 What must not go wrong then has to check the token.
 
+If somebody asks for the release (coordctl locks ask), coordctl says so on standard error, and with --yield the group
+gets TERM.
+
 Exit codes:
   the command's, or 128 and the number of the signal that ended it
   124  the lock was not acquired within --timeout, or coordctl was interrupted before

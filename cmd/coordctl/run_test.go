@@ -182,33 +182,39 @@ func TestRunEndsBeforeAnotherMayHold(t *testing.T) {
 	}
 	t.Cleanup(coordd.Kill)
 	x, _ := runner(t, coordd.Endpoints()[0])
-	for name, c := range map[string]struct{ script, did string }{
-		"asked":  {"trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done", "terminated"},
-		"killed": {"trap 'echo asked' TERM; (trap '' TERM; exec sleep 600) & echo ready; while :; do sleep 0.05; done", "killed"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := x.start(t, "run", "--lock", name, "--ttl", "6", "--kill-after", "1s", "--", "sh", "-c", c.script)
-			if got := b.line(t); got != "ready" {
-				t.Fatalf("first line %q: %s", got, b.stderr.String())
-			}
-			if err := syscall.Kill(coordd.Members[0].PID(), syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			if got := b.line(t); got != "asked" {
-				t.Errorf("it wrote %q", got)
-			}
-			b.gone(t)
-			if err := syscall.Kill(coordd.Members[0].PID(), syscall.SIGCONT); err != nil {
-				t.Fatal(err)
-			}
-			if code := b.end(t); code != exitLost {
-				t.Errorf("exit code %d, want %d", code, exitLost)
-			}
-			want := regexp.MustCompile(`the cluster has not answered in time, in [0-9.]+m?s another may hold it; ` + c.did + ` sh\n`)
-			if text := b.stderr.String(); !want.MatchString(text) {
-				t.Errorf("stderr: %s", text)
-			}
-		})
+	scripts := map[string]string{ // by what is done to them in the end
+		"terminated": "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done",
+		"killed":     "trap 'echo asked' TERM; (trap '' TERM; exec sleep 600) & echo ready; while :; do sleep 0.05; done",
+	}
+	runs := map[string]*background{}
+	for did, script := range scripts {
+		runs[did] = x.start(t, "run", "--lock", did, "--ttl", "6", "--kill-after", "1s", "--", "sh", "-c", script)
+	}
+	for _, b := range runs {
+		if got := b.line(t); got != "ready" {
+			t.Fatalf("first line %q: %s", got, b.stderr.String())
+		}
+	}
+	if err := syscall.Kill(coordd.Members[0].PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for did, b := range runs {
+		if got := b.line(t); got != "asked" {
+			t.Errorf("%s: it wrote %q", did, got)
+		}
+		b.gone(t)
+	}
+	if err := syscall.Kill(coordd.Members[0].PID(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for did, b := range runs {
+		if code := b.end(t); code != exitLost {
+			t.Errorf("%s: exit code %d, want %d", did, code, exitLost)
+		}
+		want := regexp.MustCompile(`the cluster has not answered in time, in [0-9.]+m?s another may hold it; ` + did + ` sh\n`)
+		if text := b.stderr.String(); !want.MatchString(text) {
+			t.Errorf("%s: stderr: %s", did, text)
+		}
 	}
 }
 
