@@ -147,7 +147,7 @@ func chargeLocks(f *tariff) {
 
 	away := f.away()
 	held := f.lock(f.mutex(openSession(f.T, away.client, 60), "one"))
-	f.charge("`Lock`, one ahead", 1, 2, func() error {
+	f.charge("`Lock`, one ahead", 1, -1, func() error {
 		later := f.lockLater(ctx, m)
 		away.awaitKeys(m.path+queueDir, 2)
 		f.unlock(held)
@@ -162,7 +162,7 @@ func chargeSemaphores(f *tariff) {
 	var h *Hold
 	f.charge("`Acquire`, enough free", 1, 1, into(ctx, &h, acquire(s, 2)))
 	f.charge("`TryAcquire`, too little free", 0, 1, locked(ctx, func(ctx context.Context) (*Hold, error) { return s.TryAcquire(ctx, 1) }))
-	f.charge("`SetLimit`", 1, 0, func() error { return s.SetLimit(ctx, 2) })
+	f.charge("`SetLimit`", 1, 1, func() error { return s.SetLimit(ctx, 2) })
 	f.unlock(h)
 	held := f.must(f.semaphore(openSession(f.T, away.client, 60), 2).Acquire(ctx, 2))
 	f.charge("`Acquire`, to wait", 2, -1, func() error {
