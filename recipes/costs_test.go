@@ -15,20 +15,30 @@ import (
 )
 
 // bill counts a client's requests. A commit is one that the store replicates: whatever may write, also when its conditions
-// did not hold.
+// did not hold. Reads are counted if the context says that they are the caller's: what is held is also watched beside the
+// caller, which reads now and then.
 type bill struct{ commits, reads atomic.Int64 }
+
+type callers struct{}
+
+// read counts a read of the caller.
+func (b *bill) read(ctx context.Context) {
+	if ctx.Value(callers{}) != nil {
+		b.reads.Add(1)
+	}
+}
 
 func (b *bill) options() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(
 		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			switch req := req.(type) {
 			case *pb.RangeRequest:
-				b.reads.Add(1)
+				b.read(ctx)
 			case *pb.TxnRequest:
 				if isWrite(req) {
 					b.commits.Add(1)
 				} else {
-					b.reads.Add(1)
+					b.read(ctx)
 				}
 			default:
 				b.commits.Add(1)
@@ -45,6 +55,11 @@ type tariff struct {
 	*fixture
 	bill *bill
 	docs string
+}
+
+// Context makes the reads of a call count.
+func (f *tariff) Context() context.Context {
+	return context.WithValue(f.fixture.Context(), callers{}, true)
 }
 
 // charge makes a call and compares its cost; the row "| what | commits | reads |" stands in the docs. Negative reads are
