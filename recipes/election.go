@@ -280,10 +280,7 @@ func (e *Election) follow(ctx context.Context, now LeaderState, yield func(Leade
 	} else {
 		opts = append(opts, clientv3.WithPrefix())
 	}
-	// As in awaitGone, the metadata are the session's.
-	watchCtx, stop := join(clientv3.WithRequireLeader(context.WithoutCancel(e.session.ctx)), ctx)
-	defer stop()
-	for resp := range e.session.client.Watch(watchCtx, key, opts...) {
+	for resp := range e.session.watch(ctx, key, opts...) {
 		for _, event := range resp.Events {
 			if now.KV == nil || event.Type == mvccpb.Event_DELETE {
 				return now, true

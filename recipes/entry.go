@@ -358,10 +358,7 @@ func (e *entry) wait(ctx context.Context, ahead *place) (err error) {
 // The watch starts at the present and the read follows it; a watch from a past revision would wait for the store to
 // catch it up, 100 ms on etcd.
 func (e *entry) awaitGone(ctx context.Context, p place) error {
-	// Watches of one metadata share a stream, so the caller's context gives its end only.
-	watchCtx, stop := join(clientv3.WithRequireLeader(e.ctx), ctx)
-	defer stop()
-	for resp := range e.session.client.Watch(watchCtx, p.key, clientv3.WithCreatedNotify(), clientv3.WithFilterPut()) {
+	for resp := range e.session.watch(ctx, p.key, clientv3.WithFilterPut()) {
 		switch {
 		case resp.Err() != nil:
 		case len(resp.Events) > 0:

@@ -91,7 +91,7 @@ func (s *Session) watchEpoch() {
 		return
 	}
 	for first := true; first || sleep(s.ctx, time.Second); first = false {
-		for resp := range s.client.Watch(clientv3.WithRequireLeader(s.ctx), EpochKey) {
+		for resp := range s.watch(s.ctx, EpochKey) {
 			if len(resp.Events) > 0 {
 				s.end(ErrEpochChanged)
 				return

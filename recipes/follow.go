@@ -34,11 +34,8 @@ func (s *Session) follow(ctx context.Context, key string, v view, opts ...client
 func (s *Session) followOnce(
 	ctx context.Context, key string, v view, opts []clientv3.OpOption,
 ) (done bool, err error) {
-	// Watches of one metadata share a stream, so the caller's context gives its end only.
-	watchCtx, stop := join(clientv3.WithRequireLeader(s.ctx), ctx)
-	defer stop()
 	var looked int64
-	for resp := range s.client.Watch(watchCtx, key, append(opts, clientv3.WithCreatedNotify())...) {
+	for resp := range s.watch(ctx, key, opts...) {
 		switch {
 		case resp.Err() != nil:
 		case resp.Created:

@@ -186,17 +186,14 @@ func (p *petition) asFirst(ctx, beyond context.Context) error {
 			return err
 		}
 		from, to := p.freed()
-		watchCtx, stop := context.WithCancel(clientv3.WithRequireLeader(ctx))
-		for resp := range p.session.client.Watch(watchCtx, from, clientv3.WithRange(to), clientv3.WithCreatedNotify()) {
+		for resp := range p.session.watch(ctx, from, clientv3.WithRange(to)) {
 			if !resp.Created && len(resp.Events) == 0 {
 				continue
 			}
 			if err := p.review(ctx, beyond); !errors.Is(err, ErrLocked) {
-				stop()
 				return err
 			}
 		}
-		stop()
 		if !sleep(ctx, rewatchPause) {
 			return context.Cause(ctx)
 		}

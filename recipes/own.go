@@ -1,7 +1,6 @@
 package recipes
 
 import (
-	"context"
 	"encoding/json"
 	"time"
 
@@ -24,15 +23,11 @@ func (e *entry) watchOwn() {
 // seenDeleted watches the key and what stands below it, and reports whether it was deleted; false means that the watch
 // broke. As in awaitGone, the watch starts at the present, and a read follows unless nothing has happened since the last.
 func (e *entry) seenDeleted() bool {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(e.ctx))
-	defer cancel()
-	opts := []clientv3.OpOption{clientv3.WithCreatedNotify()}
+	below := clientv3.WithPrefix()
 	if e.mark == "" {
-		opts = append(opts, clientv3.WithFilterPut())
-	} else {
-		opts = append(opts, clientv3.WithPrefix())
+		below = clientv3.WithFilterPut()
 	}
-	for resp := range e.session.client.Watch(ctx, e.key, opts...) {
+	for resp := range e.session.watch(e.ctx, e.key, below) {
 		if resp.Created && resp.Header.Revision != e.answer.Load().GetRevision() {
 			e.recheck()
 		}

@@ -92,8 +92,9 @@ type Session struct {
 	// attached says that somebody else keeps the lease alive.
 	attached bool
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	streams atomic.Int64 // watches that were refused or not answered; see watch
 	// deadline, on the clock now, is the end of validity. Written under mu; read without.
 	deadline atomic.Int64
 
