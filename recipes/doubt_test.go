@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -531,4 +532,24 @@ func TestUpgradesAtATime(t *testing.T) {
 		}
 		f.empty(m.path, queueDir)
 	}
+}
+
+// Who waits must not take a later look at its own key for one at the key that it waits for.
+func TestWaiterLooksAtWhatIsAheadOfIt(t *testing.T) {
+	f := newFixture(t)
+	m := f.mutex(f.session, "one")
+	held := f.lock(m)
+	e := m.exclusive()
+	ahead, err := e.enqueue(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.unlock(held)
+	e.recheck()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := e.awaitGone(ctx, *ahead); err != nil {
+		t.Errorf("it waits for a key that is gone: %v", err)
+	}
+	e.abandon()
 }

@@ -83,6 +83,7 @@ const (
 type place struct {
 	key      string
 	revision int64
+	seen     int64 // a revision at which it was there
 }
 
 // newEtcdEntry is an attempt in the layout of etcd's lock library: <name>/<lease in hexadecimal>. There all attempts of
@@ -132,7 +133,7 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 	case e.revision == 0:
 		return nil, e.lost()
 	case created:
-		return placeOf(before), nil
+		return placeOf(before, e.revision), nil
 	}
 	if ahead, err = e.ahead(ctx); err == nil && ahead != nil && onlyIfFree {
 		return nil, ErrLocked // a named attempt that was begun to wait
@@ -259,15 +260,15 @@ func (e *entry) ahead(ctx context.Context) (*place, error) { return e.read(ctx, 
 
 // read returns the first key that op finds, in a snapshot in which e is still there.
 func (e *entry) read(ctx context.Context, op clientv3.Op) (*place, error) {
-	answers, err := e.readAll(ctx, op)
+	resp, err := e.readAll(ctx, op)
 	if err != nil {
 		return nil, err
 	}
-	return placeOf(firstOf(answers)), nil
+	return placeOf(first(resp), resp.Header.Revision), nil
 }
 
 // readAll returns what ops find, in a snapshot in which e is still there; if it is not, the error is a *LostError.
-func (e *entry) readAll(ctx context.Context, ops ...clientv3.Op) (answers []*pb.ResponseOp, err error) {
+func (e *entry) readAll(ctx context.Context, ops ...clientv3.Op) (answer *clientv3.TxnResponse, err error) {
 	err = e.session.retry(ctx, func(ctx context.Context) error {
 		resp, err := e.session.client.Txn(ctx).If(e.guard()).Then(ops...).Commit()
 		if err != nil {
@@ -277,13 +278,13 @@ func (e *entry) readAll(ctx context.Context, ops ...clientv3.Op) (answers []*pb.
 			return e.lost()
 		}
 		e.answer.Store(resp.Header)
-		answers = resp.Responses
+		answer = resp
 		return nil
 	})
 	if errors.Is(err, ErrLost) {
 		e.cancel(err)
 	}
-	return answers, err
+	return answer, err
 }
 
 // first is the first key of the first response of a transaction, nil when there is none.
@@ -296,11 +297,11 @@ func firstOf(answers []*pb.ResponseOp) *mvccpb.KeyValue {
 	return answers[0].GetResponseRange().GetKvs()[0]
 }
 
-func placeOf(kv *mvccpb.KeyValue) *place {
+func placeOf(kv *mvccpb.KeyValue, seen int64) *place {
 	if kv == nil {
 		return nil
 	}
-	return &place{key: string(kv.Key), revision: kv.CreateRevision}
+	return &place{key: string(kv.Key), revision: kv.CreateRevision, seen: seen}
 }
 
 // lost is the error of an entry that is not in the queue any more: the session's end if that explains it.
@@ -363,9 +364,9 @@ func (e *entry) awaitGone(ctx context.Context, p place) error {
 		case resp.Err() != nil:
 		case len(resp.Events) > 0:
 			return nil
-		case resp.Created && resp.Header.Revision != e.answer.Load().GetRevision(): // else p was there a moment ago
+		case resp.Created && resp.Header.Revision != p.seen: // else it was there when the watch began
 			found, err := e.read(ctx, clientv3.OpGet(p.key, clientv3.WithKeysOnly()))
-			if err != nil || found == nil || *found != p {
+			if err != nil || found == nil || found.revision != p.revision {
 				return err
 			}
 		}

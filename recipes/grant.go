@@ -165,7 +165,7 @@ func (p *petition) stand(ctx context.Context) error {
 	p.session.spawn(p.waiting.watchOwn)
 	inQueue, stop := join(ctx, p.waiting.ctx)
 	defer stop()
-	ahead := placeOf(before)
+	ahead := placeOf(before, p.waiting.revision)
 	if !created {
 		if ahead, err = p.waiting.ahead(inQueue); err != nil {
 			return err
@@ -208,7 +208,7 @@ func (p *petition) review(ctx, beyond context.Context) error {
 		if err != nil {
 			return err
 		}
-		if granted, err := p.try(beyond, read, p.waiting.guard(), leave); granted || err != nil {
+		if granted, err := p.try(beyond, read.Responses, p.waiting.guard(), leave); granted || err != nil {
 			return err
 		}
 	}

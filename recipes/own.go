@@ -13,22 +13,23 @@ const ownWatchPause = 5 * time.Millisecond
 
 // watchOwn ends e.ctx when somebody deletes the key.
 func (e *entry) watchOwn() {
-	for pause := ownWatchPause; sleep(e.ctx, pause); pause = rewatchPause {
-		if e.seenDeleted() {
+	known := e.revision // at which it was there and nobody asked
+	for pause := ownWatchPause; sleep(e.ctx, pause); pause, known = rewatchPause, 0 {
+		if e.seenDeleted(known) {
 			e.cancel(e.lost())
 		}
 	}
 }
 
 // seenDeleted watches the key and what stands below it, and reports whether it was deleted; false means that the watch
-// broke. As in awaitGone, the watch starts at the present, and a read follows unless nothing has happened since the last.
-func (e *entry) seenDeleted() bool {
+// broke. As in awaitGone, the watch starts at the present, and a read follows unless nothing has happened since known.
+func (e *entry) seenDeleted(known int64) bool {
 	below := clientv3.WithPrefix()
 	if e.mark == "" {
 		below = clientv3.WithFilterPut()
 	}
 	for resp := range e.session.watch(e.ctx, e.key, below) {
-		if resp.Created && resp.Header.Revision != e.answer.Load().GetRevision() {
+		if resp.Created && resp.Header.Revision != known {
 			e.recheck()
 		}
 		for _, event := range resp.Events {
@@ -49,8 +50,11 @@ func (e *entry) recheck() {
 	if e.mark != "" {
 		ops = append(ops, clientv3.OpGet(e.key+askSuffix))
 	}
-	answers, err := e.readAll(e.ctx, ops...)
-	if asked := firstOf(answers); err == nil && asked != nil {
+	resp, err := e.readAll(e.ctx, ops...)
+	if err != nil {
+		return
+	}
+	if asked := first(resp); asked != nil {
 		e.ask(asked)
 	}
 }

@@ -217,11 +217,11 @@ func (q *Queue) claim(ctx context.Context, onlyIfThere bool) (*Delivery, error) 
 
 // fetch reads the item, which stays as it is while it is claimed.
 func (d *Delivery) fetch(ctx context.Context) error {
-	answers, err := d.entry.readAll(ctx, clientv3.OpGet(d.queue.path+itemsDir+d.Item))
+	resp, err := d.entry.readAll(ctx, clientv3.OpGet(d.queue.path+itemsDir+d.Item))
 	if err != nil {
 		return err
 	}
-	item := firstOf(answers)
+	item := first(resp)
 	if item == nil {
 		return fmt.Errorf("item %s: %w", d.Item, ErrKeyDeleted)
 	}
