@@ -30,6 +30,9 @@ func (s *Session) watch(ctx context.Context, key string, opts ...clientv3.OpOpti
 			if !yield(resp) {
 				return
 			}
+			if resp.Canceled {
+				break // the channel may never be closed
+			}
 		}
 		if !created && ctx.Err() == nil {
 			s.streams.Add(1)
