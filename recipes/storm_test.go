@@ -382,13 +382,20 @@ func workAsTwo(ctx context.Context, p *program, _ *recipes.Session) error {
 	if err != nil {
 		return nil // there is no line
 	}
-	detach := time.AfterFunc(p.upTo(5*time.Second), first.Detach)
+	detached := make(chan struct{}) // in a bubble, two that detach at a time would stop its clock
+	detach := time.AfterFunc(p.upTo(5*time.Second), func() {
+		first.Detach()
+		close(detached)
+	})
 	err = lock(first)
-	if detach.Stop() || !expected(err) {
+	if detach.Stop() {
 		first.Detach()
 		return err
 	}
-	first.Detach() // has ended
+	<-detached
+	if !expected(err) {
+		return err
+	}
 	second, err := recipes.ResumeSession(ctx, p.client.Client, first.Lease(), nil)
 	if err != nil {
 		return nil
