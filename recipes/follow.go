@@ -37,8 +37,7 @@ func (s *Session) followOnce(
 	var looked int64
 	for resp := range s.watch(ctx, key, opts...) {
 		switch {
-		case resp.Err() != nil:
-		case resp.Created:
+		case resp.Created, resp.Err() != nil && ctx.Err() == nil: // what refuses the watch may refuse the look, for good
 			looked, done, err = v.look(ctx)
 		case len(resp.Events) > 0:
 			if news := after(looked, resp.Events); len(news) > 0 {

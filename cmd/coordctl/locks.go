@@ -125,7 +125,6 @@ func (q *placesQuery) list(ctx context.Context, kv clientv3.KV) (*listings, erro
 	found := &listings{Listings: []listing{}}
 	var denied error
 	kinds := q.kinds()
-	readable := 0
 	for _, k := range kinds {
 		below, err := recipes.List(ctx, kv, k.prefix)
 		if errors.Is(err, rpctypes.ErrPermissionDenied) {
@@ -135,14 +134,14 @@ func (q *placesQuery) list(ctx context.Context, kv clientv3.KV) (*listings, erro
 		if err != nil {
 			return nil, clientv3.ContextError(ctx, err)
 		}
-		readable++
+		found.readable = append(found.readable, k)
 		for _, l := range below {
 			if len(q.names) == 0 || slices.Contains(q.names, l.Name) {
 				found.Listings = append(found.Listings, listing{k.name, l})
 			}
 		}
 	}
-	if readable == 0 {
+	if len(found.readable) == 0 {
 		return nil, denied
 	}
 	found.now = time.Now()

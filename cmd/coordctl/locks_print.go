@@ -21,6 +21,7 @@ type listing struct {
 type listings struct {
 	Listings []listing `json:"listings"`
 	now      time.Time
+	readable []heldKind // which the user may read
 }
 
 // simple writes a line for each name, and below it one for each who holds it or waits.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -28,6 +27,8 @@ type locksWatch struct {
 	printer *printer
 	screen  bool // a terminal, to draw in place
 	shown   *listings
+
+	readable []heldKind
 }
 
 func (s *session) watchLocks(cmd *cobra.Command, p *printer, q placesQuery) error {
@@ -52,19 +53,22 @@ func drawsInPlace(p *printer) bool {
 	return ok && isTerminal(file) && (p.format == "simple" || p.format == "table")
 }
 
-// run shows what is held now and after each change, until ctx ends or the cluster ends the watch. The watches start at
-// the present and the reading follows, so nothing is missed.
+// run shows what is held now and after each change, until ctx ends or a read fails. A broken watch is begun anew.
 func (w *locksWatch) run(ctx context.Context) error {
 	for {
-		if err := w.look(ctx); err != nil { // also what the user may read
+		if err := w.look(ctx); err != nil {
 			return err
 		}
-		if err := w.follow(ctx); !errors.Is(err, rpctypes.ErrCompacted) {
+		if err := w.follow(ctx); !errors.Is(err, errWatchBroke) {
 			return err
 		}
+		time.Sleep(settle)
 	}
 }
 
+var errWatchBroke = errors.New("the watch broke")
+
+// follow shows each change. The watches start at the present and a reading follows, so nothing is missed.
 func (w *locksWatch) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	changes, wait := w.changes(ctx)
@@ -80,8 +84,8 @@ func (w *locksWatch) follow(ctx context.Context) error {
 	for {
 		select {
 		case resp := <-changes:
-			if resp.Canceled || ctx.Err() != nil {
-				return withCode(exitInterrupted, fmt.Errorf("watch is canceled by the server (%w)", resp.Err()))
+			if resp.Canceled {
+				return errWatchBroke
 			}
 			if due == nil {
 				due = time.After(settle)
@@ -102,17 +106,14 @@ func (w *locksWatch) follow(ctx context.Context) error {
 	}
 }
 
-// changes are what happens below the prefixes that the user may read; wait returns when nobody sends any more.
+// changes are what happens where the user may read, as of the last reading; wait returns when nobody sends any more.
 func (w *locksWatch) changes(ctx context.Context) (changes <-chan clientv3.WatchResponse, wait func()) {
 	merged := make(chan clientv3.WatchResponse)
 	var senders sync.WaitGroup
-	for _, k := range w.query.kinds() {
+	for _, k := range w.readable {
 		from := w.client.Watch(clientv3.WithRequireLeader(ctx), k.prefix+"/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
 		senders.Go(func() {
 			for resp := range from {
-				if errors.Is(resp.Err(), rpctypes.ErrPermissionDenied) {
-					return // look has found another kind that the user may read
-				}
 				select {
 				case merged <- resp:
 				case <-ctx.Done():
@@ -131,6 +132,7 @@ func (w *locksWatch) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.readable = found.readable
 	if w.shown != nil && reflect.DeepEqual(found.Listings, w.shown.Listings) {
 		return nil
 	}
