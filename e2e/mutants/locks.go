@@ -19,11 +19,11 @@ var locks = []mutant{
 `, `	if false {
 `},
 			{"recipes/entry.go", `	case created:
-		return placeOf(before), nil
+		return placeOf(before, e.revision), nil
 `, `	case created && onlyIfFree && before != nil:
 		return nil, ErrLocked
 	case created:
-		return placeOf(before), nil
+		return placeOf(before, e.revision), nil
 `},
 		},
 		pkg:  "./recipes",
