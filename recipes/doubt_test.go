@@ -548,7 +548,7 @@ func TestWaiterLooksAtWhatIsAheadOfIt(t *testing.T) {
 	e.recheck()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := e.awaitGone(ctx, *ahead); err != nil {
+	if _, err := e.awaitGone(ctx, *ahead); err != nil {
 		t.Errorf("it waits for a key that is gone: %v", err)
 	}
 	e.abandon()

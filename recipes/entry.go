@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,8 @@ type entry struct {
 	// removing says that a removal was sent whose outcome is unknown.
 	removing atomic.Bool
 
+	watched sync.Once // watchOwn has begun
+
 	asked   chan struct{} // closed once asker is set
 	asker   atomic.Pointer[Holder]
 	askOnce sync.Once
@@ -84,6 +87,7 @@ type place struct {
 	key      string
 	revision int64
 	seen     int64 // a revision at which it was there
+	only     bool  // nobody else is ahead
 }
 
 // newEtcdEntry is an attempt in the layout of etcd's lock library: <name>/<lease in hexadecimal>. There all attempts of
@@ -124,7 +128,7 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 	if onlyIfFree {
 		only = append(only, clientv3.Compare(clientv3.CreateRevision(e.line).WithPrefix(), "=", 0))
 	}
-	created, before, err := e.create(ctx, only, e.getLast())
+	created, before, err := e.create(ctx, only, e.lookAhead()...)
 	switch {
 	case err != nil:
 		return nil, err
@@ -133,7 +137,7 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 	case e.revision == 0:
 		return nil, e.lost()
 	case created:
-		return placeOf(before, e.revision), nil
+		return e.nextOf(before), nil
 	}
 	if ahead, err = e.ahead(ctx); err == nil && ahead != nil && onlyIfFree {
 		return nil, ErrLocked // a named attempt that was begun to wait
@@ -143,8 +147,8 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 
 // create puts e's keys in a transaction that holds under the conditions, and performs ops in it before. It is repeated
 // until answered: it compares that the key is not there yet. e.revision is 0 afterwards if the conditions did not hold.
-// created reports that this call put the keys and knows it; found is the first key that ops read then.
-func (e *entry) create(ctx context.Context, only []clientv3.Cmp, ops ...clientv3.Op) (created bool, found *mvccpb.KeyValue, err error) {
+// created reports that this call put the keys and knows it; before is what ops found then.
+func (e *entry) create(ctx context.Context, only []clientv3.Cmp, ops ...clientv3.Op) (created bool, before []*pb.ResponseOp, err error) {
 	err = e.session.retry(ctx, func(ctx context.Context) error {
 		e.unanswered++
 		resp, err := e.createTxn(ctx, only, ops).Commit()
@@ -157,12 +161,12 @@ func (e *entry) create(ctx context.Context, only []clientv3.Cmp, ops ...clientv3
 		e.cluster = resp.Header.ClusterId
 		e.answer.Store(resp.Header)
 		if created = resp.Succeeded; created {
-			e.revision, found = resp.Header.Revision, first(resp)
+			e.revision, before = resp.Header.Revision, resp.Responses
 			return nil
 		}
 		return e.recognise(resp)
 	})
-	return created, found, err
+	return created, before, err
 }
 
 func (e *entry) createTxn(ctx context.Context, only []clientv3.Cmp, ops []clientv3.Op) clientv3.Txn {
@@ -238,6 +242,20 @@ func (s *Session) sameEpoch(resp *clientv3.TxnResponse, i int) error {
 	}
 	s.end(ErrEpochChanged)
 	return context.Cause(s.ctx)
+}
+
+// lookAhead reads, for the moment before e enters the line, the youngest of it and how many keys it has.
+func (e *entry) lookAhead() []clientv3.Op {
+	return []clientv3.Op{e.getLast(), clientv3.OpGet(e.line, clientv3.WithPrefix(), clientv3.WithCountOnly())}
+}
+
+// nextOf is who was directly ahead when e entered the line, by what lookAhead found.
+func (e *entry) nextOf(before []*pb.ResponseOp) *place {
+	p := placeOf(firstOf(before), e.revision)
+	if p != nil {
+		p.only = before[1].GetResponseRange().GetCount() == 1
+	}
+	return p
 }
 
 // getLast reads the youngest of the line, or the youngest of those ahead of e once e has a revision.
@@ -322,11 +340,11 @@ func (e *entry) acquire(ctx context.Context, onlyIfFree bool) error {
 
 // settle is the second half of acquire.
 func (e *entry) settle(ctx context.Context, ahead *place, err error) error {
-	if err == nil && (ahead != nil || !e.session.attached) {
-		e.session.spawn(e.watchOwn)
-	}
 	if err == nil {
 		err = e.wait(ctx, ahead)
+	}
+	if err == nil && !e.session.attached {
+		e.beginWatch()
 	}
 	if err == nil {
 		err = e.session.Valid()
@@ -345,7 +363,8 @@ func (e *entry) settle(ctx context.Context, ahead *place, err error) error {
 // one waiter.
 func (e *entry) wait(ctx context.Context, ahead *place) (err error) {
 	for ahead != nil {
-		if err := e.awaitGone(ctx, *ahead); err != nil {
+		gone, err := e.awaitGone(ctx, *ahead)
+		if err != nil || gone && ahead.only {
 			return err
 		}
 		if ahead, err = e.ahead(ctx); err != nil {
@@ -355,27 +374,55 @@ func (e *entry) wait(ctx context.Context, ahead *place) (err error) {
 	return nil
 }
 
-// awaitGone returns nil when p may be gone: it was seen deleted, or the watch broke, which the caller's next read settles.
-// The watch starts at the present and the read follows it; a watch from a past revision would wait for the store to
-// catch it up, 100 ms on etcd.
-func (e *entry) awaitGone(ctx context.Context, p place) error {
-	for resp := range e.session.watch(ctx, p.key, clientv3.WithFilterPut()) {
+// awaitGone waits until p may be gone: it was seen deleted, or the watch broke. gone reports that it was, at a revision at
+// which e was there; else the caller's next read settles it. The watch starts at the present and the read follows it; a
+// watch from a past revision would wait for the store to catch it up, 100 ms on etcd.
+func (e *entry) awaitGone(ctx context.Context, p place) (gone bool, err error) {
+	from, opts := e.besides(p)
+	for resp := range e.session.watch(ctx, from, append(opts, clientv3.WithFilterPut())...) {
 		switch {
 		case resp.Err() != nil:
-		case len(resp.Events) > 0:
-			return nil
 		case resp.Created && resp.Header.Revision != p.seen: // else it was there when the watch began
 			found, err := e.read(ctx, clientv3.OpGet(p.key, clientv3.WithKeysOnly()))
 			if err != nil || found == nil || found.revision != p.revision {
-				return err
+				return err == nil, err
 			}
+		}
+		switch { // what went in one transaction comes in one response
+		case mentions(resp.Events, e.key):
+			err := e.lost()
+			e.cancel(err)
+			return false, err
+		case mentions(resp.Events, p.key):
+			e.answer.Store(resp.Header)
+			return len(opts) > 0, nil
 		}
 	}
 	if !sleep(ctx, rewatchPause) {
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
-	return nil
+	return false, nil
 }
+
+// besides is the range to watch for p and for e itself, so that what happens to the two comes in its order. Where attempts
+// are named by time, as they are in recipes' own layout, few stand between them. Where they are not, or stand in different
+// directories, p is watched alone and the own key beside it.
+func (e *entry) besides(p place) (from string, to []clientv3.OpOption) {
+	dir := e.key[:len(e.key)-len(e.attempt())]
+	if e.mark == "" || !strings.HasPrefix(p.key, dir) {
+		e.beginWatch()
+		return p.key, nil
+	}
+	return min(p.key, e.key), []clientv3.OpOption{clientv3.WithRange(max(p.key, e.key) + "\x00")}
+}
+
+// mentions reports whether one of the events is of the key.
+func mentions(events []*clientv3.Event, key string) bool {
+	return slices.ContainsFunc(events, func(event *clientv3.Event) bool { return string(event.Kv.Key) == key })
+}
+
+// beginWatch watches the own key from now on.
+func (e *entry) beginWatch() { e.watched.Do(func() { e.session.spawn(e.watchOwn) }) }
 
 // remove takes e away for good and reports whether it was there with its revision, or may have been. It can be repeated,
 // by several at a time.

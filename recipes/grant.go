@@ -80,7 +80,7 @@ func (p *petition) acquire(ctx context.Context, place placement, onlyIfFree bool
 	if err == nil {
 		p.waiting.cancel(ErrUnlocked)
 		p.holding.unanswered += p.waiting.unanswered // the place in the queue must not come back either
-		p.session.spawn(p.holding.watchOwn)
+		p.holding.beginWatch()
 		err = errors.Join(p.session.Valid(), ctx.Err())
 	}
 	if err != nil {
@@ -155,17 +155,16 @@ func (p *petition) inTurn(ctx context.Context) error {
 
 func (p *petition) stand(ctx context.Context) error {
 	ungranted := clientv3.Compare(clientv3.CreateRevision(p.holding.key), "=", 0)
-	created, before, err := p.waiting.create(ctx, []clientv3.Cmp{ungranted}, p.waiting.getLast())
+	created, before, err := p.waiting.create(ctx, []clientv3.Cmp{ungranted}, p.waiting.lookAhead()...)
 	if err != nil {
 		return err
 	}
 	if p.waiting.revision == 0 {
 		return p.waiting.lost()
 	}
-	p.session.spawn(p.waiting.watchOwn)
 	inQueue, stop := join(ctx, p.waiting.ctx)
 	defer stop()
-	ahead := placeOf(before, p.waiting.revision)
+	ahead := p.waiting.nextOf(before)
 	if !created {
 		if ahead, err = p.waiting.ahead(inQueue); err != nil {
 			return err
@@ -181,6 +180,7 @@ func (p *petition) stand(ctx context.Context) error {
 // as in awaitGone. What was sent must not end with the place in the queue, which a grant takes away, so it has the
 // context beyond.
 func (p *petition) asFirst(ctx, beyond context.Context) error {
+	p.waiting.beginWatch()
 	for {
 		if err := p.review(ctx, beyond); !errors.Is(err, ErrLocked) {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,4 +141,52 @@ func TestSlotsAreDelayed(t *testing.T) {
 			t.Fatalf("TryAcquire after the end of lease %d: %v", i, err)
 		}
 	}
+}
+
+// Somebody deletes the whole queue in one transaction: that the one ahead has gone is no turn for who has gone with it.
+func TestWaiterDeletedWithTheHolderHasLost(t *testing.T) {
+	onEachStore(t, func(f *fixture) {
+		m := f.mutex(f.session, "one")
+		f.lock(m)
+		later := f.lockLater(f.Context(), f.mutex(openSession(f.T, f.client, 60), "one"))
+		f.awaitQueue(m, 2)
+		if _, err := f.client.Delete(f.Context(), m.path+queueDir, clientv3.WithPrefix()); err != nil {
+			f.Fatal(err)
+		}
+		if o := <-later; !errors.Is(o.err, ErrKeyDeleted) {
+			f.Fatalf("who was deleted got %v, %v", o.hold, o.err)
+		}
+	})
+}
+
+// The only one ahead goes: the watch that tells so tells also that the waiter's own key is there, and nothing is read.
+func TestHandoffToTheOnlyWaiterReadsNothing(t *testing.T) {
+	var reads atomic.Int32
+	var faults faults
+	f := newFixture(t, faults.option())
+	away := newFixture(t)
+	away.options = f.options
+	m := f.mutex(f.session, "one")
+	holder := away.lock(away.mutex(away.session, "one"))
+	e := m.exclusive()
+	ahead, err := e.enqueue(t.Context(), false)
+	if err != nil || !ahead.only {
+		t.Fatalf("ahead is %v, %v", ahead, err)
+	}
+	faults.set(func(ctx context.Context, _ *pb.TxnRequest, send func(context.Context) error) error {
+		reads.Add(1)
+		return send(ctx)
+	})
+	done := make(chan error, 1)
+	go func() { done <- e.wait(t.Context(), ahead) }()
+	away.unlock(holder)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	// One read, if the release came before the watch began.
+	if n := reads.Load(); n > 1 {
+		t.Errorf("%d reads", n)
+	}
+	faults.set(nil)
+	e.abandon()
 }

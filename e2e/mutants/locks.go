@@ -19,11 +19,11 @@ var locks = []mutant{
 `, `	if false {
 `},
 			{"recipes/entry.go", `	case created:
-		return placeOf(before, e.revision), nil
+		return e.nextOf(before), nil
 `, `	case created && onlyIfFree && before != nil:
 		return nil, ErrLocked
 	case created:
-		return placeOf(before, e.revision), nil
+		return e.nextOf(before), nil
 `},
 		},
 		pkg:  "./recipes",
@@ -162,6 +162,13 @@ var locks = []mutant{
 		edits: []edit{{"recipes/keepalive.go", `ttl*(1-s.options.MaxDrift)`, `ttl`}},
 		pkg:   "./recipes",
 		test:  "TestD8ValidityCountsFromTheSending",
+	},
+	{
+		name:  "locks/D3-gone-with-the-holder",
+		what:  "a waiter sees that the one ahead has gone, and not that itself has",
+		edits: []edit{{"recipes/entry.go", `		case mentions(resp.Events, e.key):`, `		case false:`}},
+		pkg:   "./recipes",
+		test:  "TestWaiterDeletedWithTheHolderHasLost",
 	},
 	{
 		name: "locks/rw-writer-beside-readers",
