@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/e2e/cluster"
+	"github.com/coordd/coordd/recipes"
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -35,10 +36,11 @@ func TestMoveFromEtcdAndBack(t *testing.T) {
 	}
 	runPlanned(t, c)
 	for _, m := range c.Members {
-		if diff := cmp.Diff(before, inventory(t, ctx, c, m.ClientURL)); diff != "" {
+		if diff := cmp.Diff(before, inventoryAt(t, ctx, c, before.Revision, m.ClientURL)); diff != "" {
 			t.Errorf("member %s (-etcd +coordd):\n%s", m.Name, diff)
 		}
 	}
+	checkRaised(t, ctx, c, before.Revision)
 	if _, err := newClient(t, c.Endpoints()...).Put(ctx, "key/on coordd", "new", clientv3.WithLease(lease)); err != nil {
 		t.Fatal(err)
 	}
@@ -206,8 +208,24 @@ type held struct {
 	Leases   map[int64][]string // keys by lease
 }
 
+// checkRaised: the first thing that a restored cluster writes is the epoch.
+func checkRaised(t *testing.T, ctx context.Context, c *cluster.Cluster, restored int64) {
+	t.Helper()
+	client := newClient(t, c.Endpoints()...)
+	epoch, revision, err := recipes.ReadEpoch(ctx, client)
+	if err != nil || epoch == 0 || revision != restored+1 {
+		t.Errorf("epoch %d of revision %d after a restore of revision %d: %v", epoch, revision, restored, err)
+	}
+}
+
 // inventory asks one endpoint, by default any.
 func inventory(t *testing.T, ctx context.Context, c *cluster.Cluster, endpoint ...string) held {
+	t.Helper()
+	return inventoryAt(t, ctx, c, 0, endpoint...)
+}
+
+// inventoryAt is what was held at a revision; 0 is the present one.
+func inventoryAt(t *testing.T, ctx context.Context, c *cluster.Cluster, revision int64, endpoint ...string) held {
 	t.Helper()
 	if len(endpoint) == 0 {
 		endpoint = c.Endpoints()[:1]
@@ -224,12 +242,14 @@ func inventory(t *testing.T, ctx context.Context, c *cluster.Cluster, endpoint .
 		}
 		return keys
 	}
-	h := held{Keys: list(), Leases: map[int64][]string{}}
-	hash, err := client.HashKV(ctx, endpoint[0], 0)
+	h := held{Keys: list(clientv3.WithRev(revision)), Leases: map[int64][]string{}}
+	hash, err := client.HashKV(ctx, endpoint[0], revision)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Revision, h.Hash = hash.Header.Revision, hash.Hash
+	if h.Revision, h.Hash = revision, hash.Hash; revision == 0 {
+		h.Revision = hash.Header.Revision
+	}
 	if h.Revision > 60 {
 		h.Old = list(clientv3.WithRev(60))
 	}
