@@ -3,6 +3,7 @@ package recipes_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -18,11 +19,17 @@ import (
 
 const etcd = "../e2e/peers/bin/etcd"
 
+var onEtcd = flag.Bool("on-etcd", false, "run all tests on the etcd of e2e/peers, those too that run on coordd alone otherwise")
+
 // TestMain stands outside of package recipes because coordd itself is made with it.
 func TestMain(m *testing.M) {
+	flag.Parse()
 	recipes.AddStore("coordd", runCoordd)
 	if _, err := os.Stat(etcd); err == nil {
 		recipes.AddStore("etcd", runEtcd)
+	}
+	if *onEtcd {
+		recipes.AddStore("coordd", runEtcd)
 	}
 	code := m.Run()
 	recipes.StopStores()
