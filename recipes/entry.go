@@ -87,7 +87,7 @@ type place struct {
 	key      string
 	revision int64
 	seen     int64 // a revision at which it was there
-	only     bool  // nobody else is ahead
+	line     int64 // how many keys the line had then, 0 if it was not asked
 }
 
 // newEtcdEntry is an attempt in the layout of etcd's lock library: <name>/<lease in hexadecimal>. There all attempts of
@@ -253,7 +253,7 @@ func (e *entry) lookAhead() []clientv3.Op {
 func (e *entry) nextOf(before []*pb.ResponseOp) *place {
 	p := placeOf(firstOf(before), e.revision)
 	if p != nil {
-		p.only = before[1].GetResponseRange().GetCount() == 1
+		p.line = before[1].GetResponseRange().GetCount()
 	}
 	return p
 }
@@ -364,7 +364,7 @@ func (e *entry) settle(ctx context.Context, ahead *place, err error) error {
 func (e *entry) wait(ctx context.Context, ahead *place) (err error) {
 	for ahead != nil {
 		gone, err := e.awaitGone(ctx, *ahead)
-		if err != nil || gone && ahead.only {
+		if err != nil || gone && ahead.line == 1 {
 			return err
 		}
 		if ahead, err = e.ahead(ctx); err != nil {
@@ -404,12 +404,15 @@ func (e *entry) awaitGone(ctx context.Context, p place) (gone bool, err error) {
 	return false, nil
 }
 
+// shortLine bounds how many keys a waiter watches that are nothing to it.
+const shortLine = 32
+
 // besides is the range to watch for p and for e itself, so that what happens to the two comes in its order. Where attempts
-// are named by time, as they are in recipes' own layout, few stand between them. Where they are not, or stand in different
-// directories, p is watched alone and the own key beside it.
+// are named by time, as they are in recipes' own layout, few stand between them, and never more than the line had. Where
+// that may be many, or they stand in different directories, p is watched alone and the own key beside it.
 func (e *entry) besides(p place) (from string, to []clientv3.OpOption) {
 	dir := e.key[:len(e.key)-len(e.attempt())]
-	if e.mark == "" || !strings.HasPrefix(p.key, dir) {
+	if e.mark == "" || p.line == 0 || p.line > shortLine || !strings.HasPrefix(p.key, dir) {
 		e.beginWatch()
 		return p.key, nil
 	}

@@ -170,7 +170,7 @@ func TestHandoffToTheOnlyWaiterReadsNothing(t *testing.T) {
 	holder := away.lock(away.mutex(away.session, "one"))
 	e := m.exclusive()
 	ahead, err := e.enqueue(t.Context(), false)
-	if err != nil || !ahead.only {
+	if err != nil || ahead.line != 1 {
 		t.Fatalf("ahead is %v, %v", ahead, err)
 	}
 	faults.set(func(ctx context.Context, _ *pb.TxnRequest, send func(context.Context) error) error {

@@ -130,8 +130,9 @@ func holdAll(ctx context.Context, clients []*clientv3.Client) ([]*expiring, erro
 	return locks, g.Wait()
 }
 
+// mutex is in etcd's layout, which a session that is attached to a lease can lock.
 func (l *expiring) mutex(s *recipes.Session) *recipes.Mutex {
-	return recipes.NewMutex(s, l.name, &recipes.MutexOptions{Prefix: expiryPrefix})
+	return recipes.NewMutex(s, expiryPrefix+"/"+l.name, &recipes.MutexOptions{EtcdLayout: true})
 }
 
 // waitForAll makes one waiter for each lock, and returns when all are in their
