@@ -124,6 +124,12 @@ func TestLaggingMemberGetsWhatItLacks(t *testing.T) {
 	}
 	awaitLog(t, leader, "sent the whole store")
 	checkHashes(t, c)
+	// A store that came twice, or late, is of no use to raft and goes with the next start.
+	lagging.Kill()
+	restart()
+	if err := lagging.AwaitReady(within(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	left, err := filepath.Glob(filepath.Join(lagging.DataDir, "member", "snap", "*"))
 	if err != nil || len(left) != 1 {
 		t.Errorf("beside the store there is %q, %v", left, err)
