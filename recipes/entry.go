@@ -115,8 +115,8 @@ const attemptBytes = 16
 // stand in a queue about in the order of their creation: a store finds the one before more quickly then. Nothing depends
 // on it.
 func newAttemptID() string {
-	id := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMilli())<<16)[:6]
-	id = id[:attemptBytes:attemptBytes]
+	id := make([]byte, attemptBytes)
+	binary.BigEndian.PutUint64(id, uint64(time.Now().UnixMilli())<<16)
 	rand.Read(id[6:]) // never fails
 	return hex.EncodeToString(id)
 }
