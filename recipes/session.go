@@ -100,7 +100,7 @@ type Session struct {
 
 	mu    sync.Mutex     // guards ending, and with it the growth of tasks
 	ended bool           // no extension and no new task after it
-	tasks sync.WaitGroup // keepAlive, janitor.run, and one entry.watchOwn for each attempt in the queue
+	tasks sync.WaitGroup // keepAlive, watchEpoch, janitor.run, and an entry.watchOwn for each attempt that waits or holds
 
 	janitor *janitor
 
