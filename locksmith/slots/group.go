@@ -2,11 +2,9 @@ package slots
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -15,18 +13,13 @@ const (
 	DefaultPrefix = "locksmith"
 	// DefaultGroup is the group of machines that name none.
 	DefaultGroup = "default"
-	// DefaultMax is the limit of a group for which none was set.
-	DefaultMax = 1
-	// MaxSlots is the highest limit that SetMax accepts.
-	MaxSlots = 1_000_000
 )
 
 // Group is a set of machines that share slots. It is a name: it holds no state,
 // and all its methods may be called concurrently.
 type Group struct {
-	client *clientv3.Client
-	name   string
-	base   string // <prefix>/groups/<group>/
+	scope
+	cluster scope
 }
 
 // NewGroup names a group of the store behind c. The prefix keeps apart what
@@ -35,34 +28,47 @@ func NewGroup(c *clientv3.Client, prefix, name string) (*Group, error) {
 	if err := checkName("group", name); err != nil {
 		return nil, err
 	}
-	return &Group{client: c, name: name, base: prefix + "/groups/" + url.QueryEscape(name) + "/"}, nil
+	return &Group{
+		scope: scope{
+			client: c, prefix: prefix, group: name,
+			base:     prefix + "/slots/groups/" + url.QueryEscape(name) + "/",
+			validate: (*Policy).Validate,
+		},
+		cluster: clusterOf(c, prefix),
+	}, nil
+}
+
+func clusterOf(c *clientv3.Client, prefix string) scope {
+	return scope{client: c, prefix: prefix, base: prefix + "/slots/cluster/", validate: (*Policy).validateCluster}
 }
 
 // Name is the name of the group.
-func (g *Group) Name() string { return g.name }
+func (g *Group) Name() string { return g.group }
 
 // HoldersPrefix is the prefix of the keys of the group's holders, and of no other key.
-func (g *Group) HoldersPrefix() string { return g.base + "holders/" }
+func (g *Group) HoldersPrefix() string { return g.allHolders() + url.QueryEscape(g.group) + "/" }
 
-func (g *Group) configKey() string          { return g.base + "config" }
+func (g *Group) allHolders() string         { return g.prefix + "/slots/holders/" }
 func (g *Group) holderKey(id string) string { return g.HoldersPrefix() + url.QueryEscape(id) }
 
 // State is a group at one revision of the store.
 type State struct {
 	Group    string   `json:"group"`
 	Max      int      `json:"max"`
-	Holders  []Record `json:"holders"` // by rising machine id, never nil
+	Pause    *Pause   `json:"pause,omitempty"` // of the group or, if that is not paused, of the cluster
+	Holders  []Record `json:"holders"`         // by rising machine id, never nil
+	Waiting  int      `json:"waiting"`         // machines in the queue
 	Revision int64    `json:"revision"`
-
-	configRevision int64 // mod revision of the limit's key, 0 if there is none
 }
 
 // Available is how many slots are free.
 func (s *State) Available() int { return max(0, s.Max-len(s.Holders)) }
 
 // Holder finds the record of a machine.
-func (s *State) Holder(id string) (Record, bool) {
-	for _, r := range s.Holders {
+func (s *State) Holder(id string) (Record, bool) { return holderOf(s.Holders, id) }
+
+func holderOf(holders []Record, id string) (Record, bool) {
+	for _, r := range holders {
 		if r.ID == id {
 			return r, true
 		}
@@ -71,108 +77,51 @@ func (s *State) Holder(id string) (Record, bool) {
 }
 
 // State reads the group, linearizably.
-func (g *Group) State(ctx context.Context) (*State, error) {
-	t := g.newTry("read state")
-	for {
-		s, err := g.readState(ctx)
-		if err == nil {
-			return s, nil
-		}
-		if err := t.again(ctx, err); err != nil {
-			return nil, err
-		}
-	}
+func (g *Group) State(ctx context.Context) (s *State, err error) {
+	err = g.newTry("read state").until(ctx, func(*try) (done bool, err error) {
+		s, err = g.readState(ctx)
+		return err == nil, err
+	})
+	return s, err
 }
 
-// readState reads limit and holders in one transaction, so as of one revision.
+// readState reads everything in one transaction, so as of one revision.
 func (g *Group) readState(ctx context.Context) (*State, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	resp, err := g.client.Txn(ctx).Then(
-		clientv3.OpGet(g.configKey()),
+	resp, err := g.client.Txn(ctx).Then(append(append(g.gets(), g.cluster.gets()...),
 		clientv3.OpGet(g.HoldersPrefix(), clientv3.WithPrefix()),
-	).Commit()
+		clientv3.OpGet(g.queuePrefix(), clientv3.WithPrefix(), clientv3.WithCountOnly()),
+	)...).Commit()
 	if err != nil {
 		return nil, err
 	}
-	s := &State{Group: g.name, Max: DefaultMax, Revision: resp.Header.Revision, Holders: []Record{}}
-	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-		if s.Max, err = decodeConfig(kv); err != nil {
-			return nil, err
-		}
-		s.configRevision = kv.ModRevision
+	own, err := g.decodeTerms(resp.Responses)
+	if err != nil {
+		return nil, err
 	}
-	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-		r, err := DecodeRecord(kv)
-		if err != nil {
-			return nil, err
-		}
-		s.Holders = append(s.Holders, r)
+	cluster, err := g.cluster.decodeTerms(resp.Responses[2:])
+	if err != nil {
+		return nil, err
 	}
-	return s, nil
+	s := &State{
+		Group: g.group, Max: own.MaxOr(DefaultMax), Pause: own.Pause, Revision: resp.Header.Revision,
+		Waiting: int(resp.Responses[5].GetResponseRange().Count),
+	}
+	if s.Pause == nil {
+		s.Pause = cluster.Pause
+	}
+	s.Holders, err = decodeRecords(resp.Responses[4].GetResponseRange().Kvs)
+	return s, err
 }
 
 // SetMax sets how many slots the group has and returns how many it had. 0 keeps
 // every machine from rebooting. A limit below the slots in use takes none away;
 // it grants none until enough were given back. [ErrMax] outside 0 to MaxSlots.
 func (g *Group) SetMax(ctx context.Context, n int) (old int, err error) {
-	if n < 0 || n > MaxSlots {
-		return 0, fmt.Errorf("slots: set limit to %d: %w: 0 to %d are allowed", n, ErrMax, MaxSlots)
-	}
-	value, err := json.Marshal(config{Max: &n})
+	was, _, err := g.ChangePolicy(ctx, func(p *Policy) { p.Max = &n })
 	if err != nil {
-		return 0, fmt.Errorf("slots: encode limit: %w", err)
+		return 0, fmt.Errorf("slots: set limit to %d: %w", n, err)
 	}
-	t := g.newTry("set limit")
-	for {
-		s, err := g.readState(ctx)
-		if err == nil {
-			if t.unknown && s.Max == n {
-				return old, nil // an earlier commit took place, its answer was lost
-			}
-			old = s.Max
-			var revision int64
-			revision, err = g.commit(ctx,
-				[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(g.configKey()), "=", s.configRevision)},
-				clientv3.OpPut(g.configKey(), string(value)))
-			if revision != 0 {
-				return old, nil
-			}
-			t.unknown = t.unknown || err != nil
-		}
-		if err := t.again(ctx, err); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// commit runs one conditional write and returns its revision, 0 when its
-// conditions did not hold. An error leaves open whether the write took place.
-func (g *Group) commit(ctx context.Context, conditions []clientv3.Cmp, op clientv3.Op) (revision int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	resp, err := g.client.Txn(ctx).If(conditions...).Then(op).Commit()
-	if err != nil || !resp.Succeeded {
-		return 0, err
-	}
-	return resp.Header.Revision, nil
-}
-
-// config is the value of a group's config key.
-type config struct {
-	Max *int `json:"max"` // absent: DefaultMax
-}
-
-func decodeConfig(kv *mvccpb.KeyValue) (int, error) {
-	var c config
-	if err := json.Unmarshal(kv.Value, &c); err != nil {
-		return 0, fmt.Errorf("slots: decode limit %q: %w", kv.Key, err)
-	}
-	if c.Max == nil {
-		return DefaultMax, nil
-	}
-	if *c.Max < 0 || *c.Max > MaxSlots {
-		return 0, fmt.Errorf("slots: limit %d in %q: %w", *c.Max, kv.Key, ErrMax)
-	}
-	return *c.Max, nil
+	return was.MaxOr(DefaultMax), nil
 }

@@ -2,7 +2,6 @@ package slots
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,25 +11,66 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
-// maxNameBytes bounds group names and machine ids.
-const maxNameBytes = 256
+const (
+	// maxNameBytes bounds group names and machine ids.
+	maxNameBytes = 256
+	// MaxStage is the last stage; 0 is the first, that of the canaries.
+	MaxStage = 99
+	// MaxPriority is the highest priority; 0 is the lowest, and the usual one.
+	MaxPriority = 99
+)
 
-// Record says who holds a slot, why, and how far it is.
+// Who takes slots.
+const (
+	TakenByAgent    = "locksmithd"
+	TakenByOperator = "locksmithctl"
+)
+
+// Record says who holds a slot, or waits for one, why, and how far it is.
 type Record struct {
-	ID       string    `json:"id"`                 // machine id, unique in the group
-	Group    string    `json:"group"`              // set by Acquire
-	Hostname string    `json:"hostname,omitempty"` // for people
-	Zone     string    `json:"zone,omitempty"`     // failure domain
-	BootID   string    `json:"boot_id,omitempty"`  // boot under which the phase was entered
-	TakenBy  string    `json:"taken_by,omitempty"` // program that took the slot
-	Reason   string    `json:"reason,omitempty"`   // why the slot was taken
-	Note     string    `json:"note,omitempty"`     // what the holder has to say about its phase
-	Phase    Phase     `json:"phase"`              // set by Acquire and SetPhase
-	Since    time.Time `json:"since"`              // when the slot was taken, by the holder's clock
+	ID       string `json:"id"`                 // machine id, unique in the group
+	Group    string `json:"group"`              // set by Acquire and Enqueue
+	Hostname string `json:"hostname,omitempty"` // for people
+	Zone     string `json:"zone,omitempty"`     // failure domain
+	Stage    int    `json:"stage,omitempty"`    // 0 to MaxStage: earlier ones go first
+	Priority int    `json:"priority,omitempty"` // 0 to MaxPriority: higher ones go first in a stage
+	Member   string `json:"member,omitempty"`   // name in the store's cluster, "" for machines that are no member of it
 
-	// Fence is the create revision of the record's key. It is no part of the
-	// stored value, and is 0 in a record that was not read from the store.
+	BootID     string    `json:"boot_id,omitempty"`  // boot under which the phase was entered
+	TakenBy    string    `json:"taken_by,omitempty"` // program that took the slot
+	Reason     string    `json:"reason,omitempty"`   // why the slot was taken
+	Note       string    `json:"note,omitempty"`     // what the holder has to say about its phase
+	Failed     string    `json:"failed,omitempty"`   // why the machine did not come back well; "" while that is not known
+	Phase      Phase     `json:"phase"`              // set by Acquire, Enqueue and SetPhase
+	PhaseSince time.Time `json:"phase_since"`        // when the phase was entered, by the holder's clock
+	Since      time.Time `json:"since"`              // when the slot was taken or, of one that waits, when the reboot was wanted
+
+	// Fence is the create revision of the record's key: of a holder the fence, of
+	// one that waits its place. It is no part of the stored value, and is 0 in a
+	// record that was not read from the store.
 	Fence int64 `json:"fence,omitempty"`
+}
+
+// Name is what people know the machine by.
+func (r Record) Name() string {
+	if r.Hostname != "" {
+		return r.Hostname
+	}
+	return r.ID
+}
+
+// check says what is wrong with a record that is to be stored.
+func (r Record) check() error {
+	if err := checkName("machine id", r.ID); err != nil {
+		return err
+	}
+	if r.Stage < 0 || r.Stage > MaxStage {
+		return fmt.Errorf("slots: stage %d: %w: 0 to %d are allowed", r.Stage, ErrName, MaxStage)
+	}
+	if r.Priority < 0 || r.Priority > MaxPriority {
+		return fmt.Errorf("slots: priority %d: %w: 0 to %d are allowed", r.Priority, ErrName, MaxPriority)
+	}
+	return nil
 }
 
 // encode gives the stored form: the fence is the key's, not the value's.
@@ -46,11 +86,23 @@ func (r Record) encode() (string, error) {
 // DecodeRecord reads a record from the key and value of a holder.
 func DecodeRecord(kv *mvccpb.KeyValue) (Record, error) {
 	var r Record
-	if err := json.Unmarshal(kv.Value, &r); err != nil {
-		return Record{}, fmt.Errorf("slots: decode record %q: %w", kv.Key, err)
+	if err := decodeJSON(kv, &r); err != nil {
+		return Record{}, err
 	}
 	r.Fence = kv.CreateRevision
 	return r, nil
+}
+
+func decodeRecords(kvs []*mvccpb.KeyValue) ([]Record, error) {
+	records := make([]Record, 0, len(kvs))
+	for _, kv := range kvs {
+		r, err := DecodeRecord(kv)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
 }
 
 func checkName(what, name string) error {
@@ -67,29 +119,3 @@ func checkName(what, name string) error {
 	}
 	return nil
 }
-
-var (
-	// ErrFull says that every slot is taken. See [FullError] for the numbers.
-	ErrFull = errors.New("every slot is taken")
-	// ErrNotHeld says that the caller holds no slot, or not any more.
-	ErrNotHeld = errors.New("slot is not held")
-	// ErrPhase says that a phase may not follow the present one.
-	ErrPhase = errors.New("phase may not follow")
-	// ErrMax says that a limit is outside 0 to MaxSlots.
-	ErrMax = errors.New("limit is out of range")
-	// ErrName says that a group name or machine id cannot be used.
-	ErrName = errors.New("invalid name")
-)
-
-// FullError is the [ErrFull] of one attempt, with what it saw.
-type FullError struct {
-	Held int // slots in use; above Max after the limit was lowered
-	Max  int // the group's limit
-}
-
-func (e *FullError) Error() string {
-	return fmt.Sprintf("slots: %d held of at most %d: %v", e.Held, e.Max, ErrFull)
-}
-
-// Unwrap makes errors.Is(err, ErrFull) true.
-func (e *FullError) Unwrap() error { return ErrFull }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -24,8 +25,41 @@ type try struct {
 	unknown bool // a commit had no answer: it may have taken place
 }
 
-func (g *Group) newTry(what string) *try {
-	return &try{what: fmt.Sprintf("slots: group %s: %s", g.name, what), pause: firstPause}
+// until repeats attempt until it is done. An attempt that is not done and has no
+// error has lost a race; one that is not done and has an error is repeated if
+// that may help. The error of one that is done is returned as it is.
+func (t *try) until(ctx context.Context, attempt func(t *try) (done bool, err error)) error {
+	for {
+		done, err := attempt(t)
+		if done {
+			return err
+		}
+		if err := t.again(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// commit runs one conditional write and reports whether it took place. An error
+// leaves that open, and t remembers it.
+func (t *try) commit(ctx context.Context, client *clientv3.Client, conditions []clientv3.Cmp, ops ...clientv3.Op) (done bool, err error) {
+	revision, err := t.commitAt(ctx, client, conditions, ops...)
+	return revision != 0, err
+}
+
+// commitAt is commit with the revision of the write, 0 when its conditions did not hold.
+func (t *try) commitAt(ctx context.Context, client *clientv3.Client, conditions []clientv3.Cmp, ops ...clientv3.Op) (revision int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	resp, err := client.Txn(ctx).If(conditions...).Then(ops...).Commit()
+	if err != nil {
+		t.unknown = true
+		return 0, err
+	}
+	if !resp.Succeeded {
+		return 0, nil
+	}
+	return resp.Header.Revision, nil
 }
 
 // again returns nil when the operation is worth another attempt, and otherwise

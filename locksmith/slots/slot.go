@@ -1,9 +1,11 @@
 package slots
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -16,67 +18,19 @@ type Slot struct {
 	fence int64
 }
 
-// Acquire takes a slot for the machine want.ID, in phase Held. A machine that
-// has one already gets that one, with its fence and record unchanged, even if the
-// group is full: so a repeat after a lost answer is harmless. A [*FullError],
-// which is [ErrFull], says that no slot is free; [Group.Watch] tells when to try
-// again. After any other error it is unknown whether a slot was taken; a repeat,
-// or Find, tells.
-//
-// The grant is one transaction, under the conditions that the limit is the one
-// that was read and that no holder has come since. Holders that went in between
-// only make room.
-func (g *Group) Acquire(ctx context.Context, want Record) (*Slot, error) {
-	if err := checkName("machine id", want.ID); err != nil {
-		return nil, err
-	}
-	want.Group, want.Phase = g.name, Held
-	value, err := want.encode()
-	if err != nil {
-		return nil, err
-	}
-	key := g.holderKey(want.ID)
-	t := g.newTry("acquire for " + want.ID)
-	for {
-		s, err := g.readState(ctx)
-		if err == nil {
-			if r, ok := s.Holder(want.ID); ok {
-				return &Slot{g, want.ID, r.Fence}, nil
-			}
-			if len(s.Holders) >= s.Max {
-				return nil, &FullError{Held: len(s.Holders), Max: s.Max}
-			}
-			var fence int64
-			fence, err = g.commit(ctx, []clientv3.Cmp{
-				clientv3.Compare(clientv3.ModRevision(g.configKey()), "=", s.configRevision),
-				clientv3.Compare(clientv3.CreateRevision(g.HoldersPrefix()), "<", s.Revision+1).WithPrefix(),
-				clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
-			}, clientv3.OpPut(key, value))
-			if fence != 0 {
-				return &Slot{g, want.ID, fence}, nil
-			}
-		}
-		if err := t.again(ctx, err); err != nil {
-			return nil, err
-		}
-	}
-}
-
 // Find returns the slot that the machine id holds, and its record. [ErrNotHeld].
-func (g *Group) Find(ctx context.Context, id string) (*Slot, Record, error) {
+func (g *Group) Find(ctx context.Context, id string) (slot *Slot, r Record, err error) {
 	if err := checkName("machine id", id); err != nil {
 		return nil, Record{}, err
 	}
-	t := g.newTry("find " + id)
-	for {
-		r, _, err := g.readHolder(ctx, id)
-		if err == nil {
-			return &Slot{g, id, r.Fence}, r, nil
-		}
-		if err := t.again(ctx, err); err != nil {
-			return nil, Record{}, err
-		}
+	err = g.newTry("find "+id).until(ctx, func(*try) (done bool, err error) {
+		r, _, err = g.readHolder(ctx, id)
+		return err == nil, err
+	})
+	if err != nil {
+		return nil, Record{}, err
 	}
+	return &Slot{g, id, r.Fence}, r, nil
 }
 
 // readHolder reads one record linearizably, with the mod revision of its key.
@@ -101,19 +55,16 @@ func (s *Slot) Fence() int64 { return s.fence }
 // ID is the machine id of the holder.
 func (s *Slot) ID() string { return s.id }
 
+func (s *Slot) newTry(what string) *try { return s.group.newTry(what + " " + s.id) }
+
 // Verify reads from the store, linearizably, whether this possession lasts, and
 // returns its record. [ErrNotHeld] if not.
-func (s *Slot) Verify(ctx context.Context) (Record, error) {
-	t := s.group.newTry("verify " + s.id)
-	for {
-		r, _, err := s.read(ctx)
-		if err == nil {
-			return r, nil
-		}
-		if err := t.again(ctx, err); err != nil {
-			return Record{}, err
-		}
-	}
+func (s *Slot) Verify(ctx context.Context) (r Record, err error) {
+	err = s.newTry("verify").until(ctx, func(*try) (done bool, err error) {
+		r, _, err = s.read(ctx)
+		return err == nil, err
+	})
+	return r, err
 }
 
 // read is readHolder for this possession alone.
@@ -130,64 +81,133 @@ func (s *Slot) read(ctx context.Context) (Record, int64, error) {
 // nothing and succeeds. [ErrNotHeld] when this possession has ended, [ErrPhase] when next may not
 // follow the recorded phase.
 func (s *Slot) SetPhase(ctx context.Context, next Phase, bootID, note string) error {
-	t := s.group.newTry(fmt.Sprintf("%s becomes %s", s.id, next))
-	for {
+	return s.newTry(string(next)).until(ctx, func(t *try) (done bool, err error) {
 		r, modified, err := s.read(ctx)
-		if err == nil {
-			if r.Phase == next && r.BootID == bootID && r.Note == note {
-				return nil
-			}
-			if r.Phase != next && !r.Phase.CanBecome(next) {
-				return fmt.Errorf("%s: %w: it is %s", t.what, ErrPhase, r.Phase)
-			}
-			r.Phase, r.BootID, r.Note = next, bootID, note
-			var revision int64
-			if revision, err = s.put(ctx, r, modified); revision != 0 {
-				return nil
-			}
+		if err != nil {
+			return false, err
 		}
-		if err := t.again(ctx, err); err != nil {
-			return err
+		if r.Phase == next && r.BootID == bootID && r.Note == note {
+			return true, nil
 		}
-	}
+		if r.Phase != next && !r.Phase.CanBecome(next) {
+			return true, fmt.Errorf("%s: %w: it is %s", t.what, ErrPhase, r.Phase)
+		}
+		now := time.Now().UTC()
+		var notes []clientv3.Op
+		if kind, ok := told[next]; ok && r.Phase != next {
+			came := r
+			came.BootID = bootID
+			op, err := s.group.noteOf(came, kind, "", note, now)
+			if err != nil {
+				return true, err
+			}
+			notes = append(notes, op)
+		}
+		if r.Phase != next {
+			r.PhaseSince = now
+		}
+		r.Phase, r.BootID, r.Note = next, bootID, note
+		return s.put(ctx, t, r, modified, nil, notes...)
+	})
 }
 
-// put replaces the record if it is still this possession's and still the one
-// that was read.
-func (s *Slot) put(ctx context.Context, r Record, modified int64) (revision int64, err error) {
+// told are the phases whose beginning the history tells.
+var told = map[Phase]Kind{Rebooting: WentDown, Back: CameBack}
+
+// put replaces the record, under further conditions, if it is still this
+// possession's and still the one that was read.
+func (s *Slot) put(ctx context.Context, t *try, r Record, modified int64, conditions []clientv3.Cmp, also ...clientv3.Op) (done bool, err error) {
 	value, err := r.encode()
 	if err != nil {
-		return 0, err
+		return true, err
 	}
 	key := s.group.holderKey(s.id)
-	return s.group.commit(ctx, []clientv3.Cmp{
+	conditions = append(conditions,
 		clientv3.Compare(clientv3.CreateRevision(key), "=", s.fence),
-		clientv3.Compare(clientv3.ModRevision(key), "=", modified),
-	}, clientv3.OpPut(key, value))
+		clientv3.Compare(clientv3.ModRevision(key), "=", modified))
+	return t.commit(ctx, s.group.client, conditions, append(also, clientv3.OpPut(key, value))...)
 }
 
-// Release gives the slot back. [ErrNotHeld] when this possession had ended
-// before; whoever holds the slot by then keeps it.
+// Fail records that the machine did not come back well, and why. It keeps its
+// slot, counts as a failed return of the group and may so pause it. A machine
+// that has failed already only gets the new reason. [ErrNotHeld].
+func (s *Slot) Fail(ctx context.Context, why string, now time.Time) error {
+	return s.newTry("fail").until(ctx, func(t *try) (done bool, err error) {
+		r, modified, err := s.read(ctx)
+		if err != nil {
+			return false, err
+		}
+		if r.Failed == why {
+			return true, nil
+		}
+		first := r.Failed == ""
+		r.Failed = why
+		if !first {
+			return s.put(ctx, t, r, modified, nil)
+		}
+		terms, err := s.group.readTerms(ctx)
+		if err != nil {
+			return false, err
+		}
+		standing, err := s.group.putStanding(terms.Standing.fail(terms.Policy, r.Name()+": "+why, now))
+		if err != nil {
+			return true, err
+		}
+		note, err := s.group.noteOf(r, Failed, "", why, now)
+		if err != nil {
+			return true, err
+		}
+		return s.put(ctx, t, r, modified, s.group.unchanged(terms), standing, note)
+	})
+}
+
+// Release gives the slot back; the machine goes on as before, and the note of its
+// record says why. [ErrNotHeld] when this possession had ended before; whoever
+// holds the slot by then keeps it.
 func (s *Slot) Release(ctx context.Context) error {
-	key := s.group.holderKey(s.id)
-	t := s.group.newTry("release " + s.id)
-	for {
-		_, _, err := s.read(ctx)
+	return s.end(ctx, Released, "", "", time.Now(), func(Record, *Standing) {})
+}
+
+// ReleaseReturned is Release of a machine that came back well: its group's failed
+// returns are forgotten, and machines of later stages may follow.
+func (s *Slot) ReleaseReturned(ctx context.Context, now time.Time) error {
+	return s.end(ctx, Released, "", "came back well", now, func(r Record, st *Standing) { *st = st.succeed(r.Stage, now) })
+}
+
+// Unlock is Release by an operator.
+func (s *Slot) Unlock(ctx context.Context, by, reason string, now time.Time) error {
+	return s.end(ctx, Unlocked, by, reason, now, func(Record, *Standing) {})
+}
+
+func (s *Slot) end(ctx context.Context, kind Kind, by, reason string, now time.Time, change func(Record, *Standing)) error {
+	err := s.newTry("release").until(ctx, func(t *try) (done bool, err error) {
+		r, _, err := s.read(ctx)
 		if errors.Is(err, ErrNotHeld) && t.unknown {
-			return nil // an earlier commit took place, its answer was lost
+			return true, nil // an earlier commit took place, its answer was lost
 		}
-		if err == nil {
-			var revision int64
-			revision, err = s.group.commit(ctx,
-				[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", s.fence)},
-				clientv3.OpDelete(key))
-			if revision != 0 {
-				return nil
-			}
-			t.unknown = t.unknown || err != nil
+		if err != nil {
+			return false, err
 		}
-		if err := t.again(ctx, err); err != nil {
-			return err
+		terms, err := s.group.readTerms(ctx)
+		if err != nil {
+			return false, err
 		}
+		change(r, &terms.Standing)
+		standing, err := s.group.putStanding(terms.Standing)
+		if err != nil {
+			return true, err
+		}
+		note, err := s.group.noteOf(r, kind, by, cmp.Or(reason, r.Note), now)
+		if err != nil {
+			return true, err
+		}
+		key := s.group.holderKey(s.id)
+		return t.commit(ctx, s.group.client,
+			append(s.group.unchanged(terms), clientv3.Compare(clientv3.CreateRevision(key), "=", s.fence)),
+			clientv3.OpDelete(key), standing, note)
+	})
+	if err == nil {
+		s.group.trim(ctx)
 	}
+	return err
 }

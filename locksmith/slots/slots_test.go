@@ -45,8 +45,10 @@ func acquire(t *testing.T, g *Group, id string) *Slot {
 	return s
 }
 
-func TestSlots(t *testing.T) {
-	client := newClient(t, coorddtest.Start(t))
+func TestSlots(t *testing.T) { onEachStore(t, testSlotsOn) }
+
+func testSlotsOn(t *testing.T, endpoint string) {
+	client := newClient(t, endpoint)
 	for name, test := range map[string]func(*testing.T, *Group){
 		"one slot by default":                        testDefault,
 		"a holder acquires again though full":        testIdempotent,
@@ -241,7 +243,7 @@ func testNames(t *testing.T, g *Group) {
 }
 
 func testDamaged(t *testing.T, g *Group) {
-	for key, value := range map[string]string{g.holderKey("a"): "no json", g.configKey(): `{"max":-4}`} {
+	for key, value := range map[string]string{g.holderKey("a"): "no json", g.policyKey(): `{"max":-4}`} {
 		if _, err := g.client.Put(t.Context(), key, value); err != nil {
 			t.Fatal(err)
 		}

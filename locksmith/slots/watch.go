@@ -9,8 +9,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Watch yields the state of the group now and after each change, newest only: a
-// slow consumer skips states. It ends when ctx does, without an error, or after
+// Watch yields the state of the group now and after each change of the slots of
+// any group, newest only: a slow consumer skips states. What goes on in the queue
+// is not watched: all wait for the same slots, and each would wake all others. It ends when ctx does, without an error, or after
 // one error that no repetition cures.
 //
 // It watches first and reads after: a watch that starts at the present misses
@@ -40,7 +41,7 @@ func (g *Group) watchOnce(ctx context.Context, t *try, yield func(*State, error)
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	var seen int64
-	for resp := range g.client.Watch(ctx, g.base, clientv3.WithPrefix(), clientv3.WithCreatedNotify()) {
+	for resp := range g.client.Watch(ctx, g.prefix+"/slots/", clientv3.WithPrefix(), clientv3.WithCreatedNotify()) {
 		if err := resp.Err(); err != nil {
 			return err
 		}
