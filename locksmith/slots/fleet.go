@@ -101,7 +101,7 @@ func (f *Fleet) readSnapshot(ctx context.Context) (*Snapshot, error) {
 		}
 	}
 	for _, g := range s.Groups {
-		slices.SortStableFunc(g.Queue, compareInQueue)
+		slices.SortStableFunc(g.Queue, CompareInQueue)
 	}
 	return s, nil
 }

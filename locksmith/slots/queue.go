@@ -116,8 +116,8 @@ type view struct {
 	revision       int64
 }
 
-// compareInQueue is negative if a goes before b in a queue.
-func compareInQueue(a, b Record) int {
+// CompareInQueue is negative if a goes before b in a queue.
+func CompareInQueue(a, b Record) int {
 	return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Fence, b.Fence))
 }
 
@@ -196,7 +196,7 @@ func (v *view) decode(g *Group, answers []*pb.ResponseOp) (err error) {
 		v.ahead = append(v.ahead, ahead...)
 		v.more = v.more || answer.GetResponseRange().More
 	}
-	slices.SortStableFunc(v.ahead, compareInQueue)
+	slices.SortStableFunc(v.ahead, CompareInQueue)
 	return nil
 }
 

@@ -171,7 +171,7 @@ func (s *Slot) Release(ctx context.Context) error {
 // ReleaseReturned is Release of a machine that came back well: its group's failed
 // returns are forgotten, and machines of later stages may follow.
 func (s *Slot) ReleaseReturned(ctx context.Context, now time.Time) error {
-	return s.end(ctx, Released, "", "came back well", now, func(r Record, st *Standing) { *st = st.succeed(r.Stage, now) })
+	return s.end(ctx, Released, "", "came back well", now, func(r Record, st *Standing) { *st = st.Succeed(r.Stage, now) })
 }
 
 // Unlock is Release by an operator.

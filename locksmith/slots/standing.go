@@ -29,8 +29,8 @@ func (s Standing) fail(p Policy, why string, now time.Time) Standing {
 	return s
 }
 
-// succeed notes a good return.
-func (s Standing) succeed(stage int, now time.Time) Standing {
+// Succeed notes the good return of a machine of the stage.
+func (s Standing) Succeed(stage int, now time.Time) Standing {
 	returned := map[int]time.Time{stage: now}
 	for other, at := range s.Returned {
 		if other != stage {
