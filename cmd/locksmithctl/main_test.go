@@ -61,6 +61,10 @@ func TestDoubleDashes(t *testing.T) {
 		"set-max -1":                 "set-max -- -1",
 		"set-max -1 -group a":        "set-max --group a -- -1",
 		"lock -- -group":             "lock -- -group",
+		"policy -max -1":             "policy --max -1",
+		"policy --max -1 -2":         "policy --max -1 -- -2",
+		"policy -max=-1":             "policy --max=-1",
+		"-debug set-max -1":          "--debug set-max -- -1",
 		"-h":                         "-h",
 		"-help":                      "--help",
 	} {

@@ -25,11 +25,17 @@ func newRootCommand(environ []string) *cobra.Command {
 
 A machine reboots only while it holds a slot of its group. A group has one slot until
 set-max says otherwise, so one machine is down at a time. A slot has no time limit: it
-stays taken until its machine is back and well, or somebody unlocks it.
+stays taken until its machine is back and well, or somebody unlocks it. plan shows who goes
+next, and explain why a machine does not.
 
 Flags can be written with one dash or two, and be given in the environment:
--etcd-cafile is LOCKSMITHCTL_ETCD_CAFILE. The flag wins.`,
+-etcd-cafile is LOCKSMITHCTL_ETCD_CAFILE. The flag wins.
+
+Exit codes: 0 done, 1 the command failed or was refused, 2 the command line is wrong.`,
 		Example: `  locksmithctl status
+  locksmithctl plan
+  locksmithctl explain web-7
+  locksmithctl pause --reason 'the new kernel does not boot'
   locksmithctl -endpoint https://10.0.0.1:2379,https://10.0.0.2:2379 -etcd-cafile ca.pem set-max 2
   locksmithctl unlock 4f2e81a06f4b4e0d8a4b1f0b2f4ee4c1`,
 		Version:       build.Version(),
@@ -40,12 +46,23 @@ Flags can be written with one dash or two, and be given in the environment:
 			for _, name := range unknown {
 				fmt.Fprintf(cmd.ErrOrStderr(), "Warning: ignoring %s: locksmithctl has no such flag\n", name)
 			}
+			if err == nil && s.output != "text" && s.output != "json" {
+				err = fmt.Errorf("locksmithctl: output %q is neither text nor json", s.output)
+			}
 			return err
 		},
 	}
 	root.SetVersionTemplate("locksmithctl version {{.Version}}\n")
 	s.bind(root.PersistentFlags())
-	root.AddCommand(newStatusCommand(s), newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s))
+	root.AddGroup(&cobra.Group{ID: "look", Title: "See what goes on:"}, &cobra.Group{ID: "change", Title: "Change it:"})
+	for _, c := range []*cobra.Command{newStatusCommand(s), newPlanCommand(s), newExplainCommand(s), newWatchCommand(s), newHistoryCommand(s), newSimulateCommand(s)} {
+		c.GroupID = "look"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s), newPolicyCommand(s), newPauseCommand(s), newResumeCommand(s)} {
+		c.GroupID = "change"
+		root.AddCommand(c)
+	}
 	return root
 }
 
@@ -59,31 +76,38 @@ func (s *session) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.client.Username, "etcd-username", "", "user of the store")
 	f.StringVar(&s.client.Password, "etcd-password", "", "the user's password; better in LOCKSMITHCTL_ETCD_PASSWORD, where ps does not show it")
 	f.DurationVar(&s.client.Timeout, "timeout", 5*time.Second, "how long to wait for the store")
+	f.StringVarP(&s.output, "output", "o", "text", "text or json")
+	f.BoolVar(&s.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	f.BoolVar(&s.debug, "debug", false, "say on standard error what is done")
 	f.Bool("version", false, "print the version")
 }
 
 // doubleDashes turns -endpoint, which pflag would read as -e ndpoint, into
-// --endpoint, and keeps negative numbers from being read as flags.
+// --endpoint, and keeps negative numbers from being read as flags, unless they are
+// the value of one.
 func doubleDashes(root *cobra.Command, args []string) []string {
-	known := map[string]bool{"help": true}
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	known := map[string]*pflag.Flag{"help": {NoOptDefVal: "true"}}
+	note := func(f *pflag.Flag) { known[f.Name] = f }
+	root.PersistentFlags().VisitAll(note)
 	for _, c := range root.Commands() {
-		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+		c.Flags().VisitAll(note)
 	}
 	var out, numbers []string
+	takesNext := false
 	for i, arg := range args {
 		if arg == "--" {
 			return append(append(out, "--"), append(numbers, args[i+1:]...)...)
 		}
-		if _, err := strconv.Atoi(arg); err == nil && strings.HasPrefix(arg, "-") {
+		if _, err := strconv.Atoi(arg); err == nil && strings.HasPrefix(arg, "-") && !takesNext {
 			numbers = append(numbers, arg)
 			continue
 		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
-		if strings.HasPrefix(arg, "-") && known[name] {
+		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		flag := known[name]
+		if strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && flag != nil && !takesNext {
 			arg = "-" + arg
 		}
+		takesNext = !takesNext && strings.HasPrefix(arg, "--") && flag != nil && flag.NoOptDefVal == "" && !hasValue
 		out = append(out, arg)
 	}
 	if len(numbers) > 0 {

@@ -21,31 +21,53 @@ const machineIDFile = "/etc/machine-id"
 type session struct {
 	client slots.ClientConfig
 	group  string
+	output string // text or json
+	dryRun bool
 	debug  bool
 }
 
-// withGroup runs f on the group that the flags name. What fails is reported as
-// "Error <doing>: …".
+// groupName is the group that the flags name.
+func (s *session) groupName() string { return cmp.Or(s.group, slots.DefaultGroup) }
+
+// json says that output is for programs.
+func (s *session) json() bool { return s.output == "json" }
+
+// withGroup runs f on the group that the flags name, within the time they say.
+// What fails is reported as "Error <doing>: …".
 func (s *session) withGroup(cmd *cobra.Command, doing string, f func(context.Context, *slots.Group) error) error {
+	return s.withFleet(cmd, doing, func(ctx context.Context, fleet *slots.Fleet) error {
+		g, err := fleet.Group(s.groupName())
+		if err != nil {
+			return err
+		}
+		return f(ctx, g)
+	})
+}
+
+// withFleet is withGroup for all groups.
+func (s *session) withFleet(cmd *cobra.Command, doing string, f func(context.Context, *slots.Fleet) error) error {
+	return s.connected(cmd, doing, func(fleet *slots.Fleet) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), s.client.Timeout)
+		defer cancel()
+		return f(ctx, fleet)
+	})
+}
+
+// connected runs f, which may take as long as it likes, with a client of the store.
+func (s *session) connected(cmd *cobra.Command, doing string, f func(*slots.Fleet) error) error {
 	out := io.Discard
 	if s.debug {
 		out = cmd.ErrOrStderr()
 	}
 	log := slog.New(slog.NewTextHandler(out, nil))
-	ctx, cancel := context.WithTimeout(cmd.Context(), s.client.Timeout)
-	defer cancel()
 	err := func() error {
 		client, err := slots.NewClient(s.client)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		g, err := slots.NewGroup(client, slots.DefaultPrefix, cmp.Or(s.group, slots.DefaultGroup))
-		if err != nil {
-			return err
-		}
-		log.Info(doing, "endpoints", s.client.Endpoints, "group", g.Name(), "keys", g.HoldersPrefix())
-		return f(ctx, g)
+		log.Info(doing, "endpoints", s.client.Endpoints, "group", s.groupName(), "prefix", slots.DefaultPrefix)
+		return f(slots.NewFleet(client, slots.DefaultPrefix))
 	}()
 	if err == nil {
 		log.Info("done")
@@ -59,11 +81,17 @@ func (s *session) withGroup(cmd *cobra.Command, doing string, f func(context.Con
 func (s *session) explain(doing string, err error) error {
 	text, hint := err.Error(), ""
 	full, isFull := errors.AsType[*slots.FullError](err)
+	refused, isRefused := errors.AsType[*slots.RefusedError](err)
 	switch {
 	case isFull:
 		text = "semaphore is at 0"
 		if full.Held > full.Max {
 			hint = fmt.Sprintf("The limit is %d and %d machines hold a slot.", full.Max, full.Held)
+		}
+	case isRefused:
+		text = refused.Why
+		if refused.Kind == slots.RefusedPaused {
+			hint = "'locksmithctl resume' ends the pause."
 		}
 	case errors.Is(err, slots.ErrNotHeld):
 		text = "holder does not exist"

@@ -28,13 +28,25 @@ reboots. Machines that hold a slot keep it when the limit falls below their numb
 				return &failure{text: "Invalid maximum value: " + args[0]}
 			}
 			return s.withGroup(cmd, "setting maximum value", func(ctx context.Context, g *slots.Group) error {
-				old, err := g.SetMax(ctx, n)
+				old, err := setMax(ctx, g, n, s.dryRun)
 				if err != nil {
 					return err
+				}
+				if s.json() {
+					return printJSON(cmd.OutOrStdout(), map[string]int{"old_max": old, "max": n})
 				}
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "Old-Max: %d\nMax: %d\n", old, n)
 				return err
 			})
 		},
 	}
+}
+
+// setMax returns the limit that was, and only that with dryRun.
+func setMax(ctx context.Context, g *slots.Group, n int, dryRun bool) (old int, err error) {
+	if dryRun {
+		p, err := g.Policy(ctx)
+		return p.MaxOr(slots.DefaultMax), err
+	}
+	return g.SetMax(ctx, n)
 }

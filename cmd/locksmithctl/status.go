@@ -12,8 +12,7 @@ import (
 )
 
 func newStatusCommand(s *session) *cobra.Command {
-	var output string
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "status",
 		Short: "Show how many slots are free and which machines hold one",
 		Long: `status shows how many slots are free, how many there are, and the ids of the machines
@@ -22,23 +21,24 @@ that hold one. With -o json it shows the whole records: phase, boot id, reason a
   locksmithctl status -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("locksmithctl: output %q is neither text nor json", output)
-			}
 			return s.withGroup(cmd, "getting status", func(ctx context.Context, g *slots.Group) error {
 				state, err := g.State(ctx)
 				if err != nil {
 					return err
 				}
-				if output == "json" {
-					return printJSON(cmd.OutOrStdout(), state)
+				if s.json() {
+					return printJSON(cmd.OutOrStdout(), struct {
+						Available int `json:"available"`
+						*slots.State
+					}{state.Available(), state})
+				}
+				if p := state.Pause; p != nil { // scripts read the output, and know nothing of pauses
+					fmt.Fprintf(cmd.ErrOrStderr(), "Paused by %s: %s\n", p.By, p.Reason)
 				}
 				return printStatus(cmd.OutOrStdout(), state)
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	return cmd
 }
 
 func printStatus(w io.Writer, s *slots.State) error {
@@ -53,11 +53,10 @@ func printStatus(w io.Writer, s *slots.State) error {
 	return err
 }
 
-func printJSON(w io.Writer, s *slots.State) error {
+// printJSON writes a value for programs.
+func printJSON(w io.Writer, value any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	return e.Encode(struct {
-		Available int `json:"available"`
-		*slots.State
-	}{s.Available(), s})
+	e.SetEscapeHTML(false)
+	return e.Encode(value)
 }

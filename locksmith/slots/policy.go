@@ -64,7 +64,7 @@ func (p *Policy) Validate() error {
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"max", p.MaxOr(0)}, {"per_zone", p.PerZone}, {"zones", p.Zones}, {"breaker", p.breaker()}} {
+	}{{"max", p.MaxOr(0)}, {"per_zone", p.PerZone}, {"zones", p.Zones}, {"breaker", p.BreakerOr(0)}} {
 		if n.value < 0 || n.value > MaxSlots {
 			return fmt.Errorf("slots: %s of %d: %w: 0 to %d are allowed", n.name, n.value, ErrMax, MaxSlots)
 		}
@@ -106,9 +106,10 @@ func (p *Policy) MaxOr(none int) int {
 	return *p.Max
 }
 
-func (p *Policy) breaker() int {
+// BreakerOr is the circuit breaker's count, or what stands for it when none is set.
+func (p *Policy) BreakerOr(none int) int {
 	if p.Breaker == nil {
-		return DefaultBreaker
+		return none
 	}
 	return *p.Breaker
 }

@@ -35,7 +35,7 @@ func (g *Group) queueKey(want Record) string { return g.rankPrefix(want) + url.Q
 //
 // A queue has the order of stages, priorities and, within these, arrival.
 func (g *Group) Enqueue(ctx context.Context, lease clientv3.LeaseID, want Record) error {
-	if err := want.check(); err != nil {
+	if err := want.Check(); err != nil {
 		return err
 	}
 	want.Group, want.Phase = g.group, Waiting
@@ -73,8 +73,24 @@ func (g *Group) Acquire(ctx context.Context, want Record) (*Slot, error) {
 	return g.acquire(ctx, want, time.Now(), false)
 }
 
+// WouldGrant returns the error that [Group.Acquire] would refuse want with now, nil
+// if it would grant a slot.
+func (g *Group) WouldGrant(ctx context.Context, want Record) error {
+	if err := want.Check(); err != nil {
+		return err
+	}
+	want.Group = g.group
+	return g.newTry("look for a slot of "+want.ID).until(ctx, func(*try) (done bool, err error) {
+		v, err := g.view(ctx, want, false)
+		if err != nil {
+			return false, err
+		}
+		return true, v.rules().Refuses(v.holders, want)
+	})
+}
+
 func (g *Group) acquire(ctx context.Context, want Record, now time.Time, inTurn bool) (slot *Slot, err error) {
-	if err := want.check(); err != nil {
+	if err := want.Check(); err != nil {
 		return nil, err
 	}
 	want.Group, want.Phase, want.PhaseSince = g.group, Held, now.UTC()

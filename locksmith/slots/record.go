@@ -59,8 +59,8 @@ func (r Record) Name() string {
 	return r.ID
 }
 
-// check says what is wrong with a record that is to be stored.
-func (r Record) check() error {
+// Check says what is wrong with a record that is to be stored. [ErrName].
+func (r Record) Check() error {
 	if err := checkName("machine id", r.ID); err != nil {
 		return err
 	}

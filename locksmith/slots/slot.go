@@ -211,3 +211,29 @@ func (s *Slot) end(ctx context.Context, kind Kind, by, reason string, now time.T
 	}
 	return err
 }
+
+// RemoveDamaged is Unlock of a record that cannot be read, whatever it says. It
+// does nothing to one that can be read. [ErrNotHeld].
+func (g *Group) RemoveDamaged(ctx context.Context, id, by, reason string, now time.Time) error {
+	return g.newTry("remove the record of "+id).until(ctx, func(t *try) (done bool, err error) {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		resp, err := g.client.Get(ctx, g.holderKey(id))
+		if err != nil {
+			return false, err
+		}
+		if len(resp.Kvs) == 0 {
+			return true, fmt.Errorf("%s: %w", t.what, ErrNotHeld)
+		}
+		if r, err := DecodeRecord(resp.Kvs[0]); err == nil {
+			return true, fmt.Errorf("%s: it can be read: %s, %s", t.what, r.Name(), r.Phase)
+		}
+		note, err := g.noteOf(Record{ID: id, Fence: resp.Kvs[0].CreateRevision}, Unlocked, by, reason, now)
+		if err != nil {
+			return true, err
+		}
+		return t.commit(ctx, g.client,
+			[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(g.holderKey(id)), "=", resp.Kvs[0].ModRevision)},
+			clientv3.OpDelete(g.holderKey(id)), note)
+	})
+}

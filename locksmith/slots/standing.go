@@ -23,7 +23,7 @@ const breakerName = "circuit breaker"
 // fail counts a failed return and pauses the group when it was one too many.
 func (s Standing) fail(p Policy, why string, now time.Time) Standing {
 	s.Failures++
-	if n := p.breaker(); n > 0 && s.Failures >= n && s.Pause == nil {
+	if n := p.BreakerOr(DefaultBreaker); n > 0 && s.Failures >= n && s.Pause == nil {
 		s.Pause = &Pause{By: breakerName, Reason: why, Since: now}
 	}
 	return s
