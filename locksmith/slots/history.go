@@ -17,7 +17,8 @@ const (
 	WentDown Kind = "rebooting" // its machine is about to reboot
 	CameBack Kind = "back"      // its machine runs under another boot id
 	Failed   Kind = "failed"    // it did not come back well; the slot is kept
-	Released Kind = "released"  // the machine gave the slot back
+	Returned Kind = "returned"  // it came back well and gave the slot back
+	Released Kind = "released"  // the machine gave the slot back without a reboot
 	Ended    Kind = "ended"     // its dead-holder policy gave it back
 	Unlocked Kind = "unlocked"  // an operator gave it back
 	Paused   Kind = "paused"

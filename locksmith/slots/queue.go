@@ -101,7 +101,10 @@ func (g *Group) acquire(ctx context.Context, want Record, now time.Time, inTurn 
 		}
 		if r, ok := holderOf(v.own(g.group), want.ID); ok {
 			slot = &Slot{g, want.ID, r.Fence}
-			return true, nil
+			if v.place == 0 {
+				return true, nil
+			}
+			return t.commit(ctx, g.client, nil, clientv3.OpDelete(g.queueKey(want)))
 		}
 		if inTurn && v.place == 0 {
 			return true, fmt.Errorf("%s: %w", t.what, ErrNotQueued)

@@ -129,6 +129,11 @@ func testNotQueued(t *testing.T, g *Group) {
 	if again := turn(t, g, a, noon, ""); again.Fence() != s.Fence() {
 		t.Errorf("a repeat after a lost answer: fence %d, then %d", s.Fence(), again.Fence())
 	}
+	enqueue(t, g, a)
+	turn(t, g, a, noon, "")
+	if state, err := g.State(t.Context()); err != nil || state.Waiting != 0 || len(state.Holders) != 1 {
+		t.Errorf("a holder that was in the queue again: %+v, %v", state, err)
+	}
 	for _, bad := range []Record{{}, {ID: "a", Stage: -1}, {ID: "a", Stage: MaxStage + 1}, {ID: "a", Priority: MaxPriority + 1}} {
 		if err := g.Enqueue(t.Context(), clientv3.NoLease, bad); !errors.Is(err, ErrName) {
 			t.Errorf("%+v: %v, want ErrName", bad, err)
@@ -250,6 +255,14 @@ func testReturned(t *testing.T, g *Group) {
 	s := turn(t, g, canary, noon, "")
 	if err := s.Fail(t.Context(), "slow", noon); err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range []Phase{Rebooting, Back} {
+		if err := s.SetPhase(t.Context(), p, "boot-2", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := s.Verify(t.Context()); err != nil || r.Failed != "" {
+		t.Errorf("after another boot: %+v, %v", r, err)
 	}
 	if err := s.ReleaseReturned(t.Context(), noon); err != nil {
 		t.Fatal(err)

@@ -106,6 +106,9 @@ func (s *Slot) SetPhase(ctx context.Context, next Phase, bootID, note string) er
 		if r.Phase != next {
 			r.PhaseSince = now
 		}
+		if next == Back { // another boot: how the last one came back is no matter now
+			r.Failed = ""
+		}
 		r.Phase, r.BootID, r.Note = next, bootID, note
 		return s.put(ctx, t, r, modified, nil, notes...)
 	})
@@ -165,21 +168,22 @@ func (s *Slot) Fail(ctx context.Context, why string, now time.Time) error {
 // record says why. [ErrNotHeld] when this possession had ended before; whoever
 // holds the slot by then keeps it.
 func (s *Slot) Release(ctx context.Context) error {
-	return s.end(ctx, Released, "", "", time.Now(), func(Record, *Standing) {})
+	return s.end(ctx, Released, "", "", time.Now())
 }
 
 // ReleaseReturned is Release of a machine that came back well: its group's failed
 // returns are forgotten, and machines of later stages may follow.
 func (s *Slot) ReleaseReturned(ctx context.Context, now time.Time) error {
-	return s.end(ctx, Released, "", "came back well", now, func(r Record, st *Standing) { *st = st.Succeed(r.Stage, now) })
+	return s.end(ctx, Returned, "", "", now)
 }
 
 // Unlock is Release by an operator.
 func (s *Slot) Unlock(ctx context.Context, by, reason string, now time.Time) error {
-	return s.end(ctx, Unlocked, by, reason, now, func(Record, *Standing) {})
+	return s.end(ctx, Unlocked, by, reason, now)
 }
 
-func (s *Slot) end(ctx context.Context, kind Kind, by, reason string, now time.Time, change func(Record, *Standing)) error {
+// end deletes the record and notes why.
+func (s *Slot) end(ctx context.Context, kind Kind, by, reason string, now time.Time) error {
 	err := s.newTry("release").until(ctx, func(t *try) (done bool, err error) {
 		r, _, err := s.read(ctx)
 		if errors.Is(err, ErrNotHeld) && t.unknown {
@@ -188,23 +192,25 @@ func (s *Slot) end(ctx context.Context, kind Kind, by, reason string, now time.T
 		if err != nil {
 			return false, err
 		}
-		terms, err := s.group.readTerms(ctx)
-		if err != nil {
-			return false, err
-		}
-		change(r, &terms.Standing)
-		standing, err := s.group.putStanding(terms.Standing)
-		if err != nil {
-			return true, err
-		}
 		note, err := s.group.noteOf(r, kind, by, cmp.Or(reason, r.Note), now)
 		if err != nil {
 			return true, err
 		}
 		key := s.group.holderKey(s.id)
-		return t.commit(ctx, s.group.client,
-			append(s.group.unchanged(terms), clientv3.Compare(clientv3.CreateRevision(key), "=", s.fence)),
-			clientv3.OpDelete(key), standing, note)
+		conditions := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", s.fence)}
+		ops := []clientv3.Op{clientv3.OpDelete(key), note}
+		if kind == Returned {
+			terms, err := s.group.readTerms(ctx)
+			if err != nil {
+				return false, err
+			}
+			standing, err := s.group.putStanding(terms.Standing.Succeed(r.Stage, now))
+			if err != nil {
+				return true, err
+			}
+			conditions, ops = append(conditions, s.group.unchanged(terms)...), append(ops, standing)
+		}
+		return t.commit(ctx, s.group.client, conditions, ops...)
 	})
 	if err == nil {
 		s.group.trim(ctx)
