@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"coordd/corrupt":   {"kvcore", "coordd/raftnode"},
 	"coordd/restore":   {"proto", "kvcore", "coordd/disk", "coordd/wal", "coordd/member", "coordd/datadir"},
 	"coordd/expire":    {"proto", "kvcore", "coordd/raftnode"},
-	"coordd":           {"proto", "kvcore", "coordd"},
+	"coordd":           {"proto", "kvcore", "coordd", "locksmith/fleetlock"},
 	"recipes":          {},
 	"recipes/fence":    {},
 	"locksmith":        {"recipes"},

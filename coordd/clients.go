@@ -79,7 +79,10 @@ func (s *Server) serveClients() error {
 			Logger:               s.log,
 		}, s.rpcOptions()...),
 	}
-	handler := s.handler()
+	handler, err := s.handler()
+	if err != nil {
+		return err
+	}
 	s.clients.http = s.httpServer(httpapi.GuardOrigin(handler, s.cfg.CORS, s.cfg.HostWhitelist))
 	s.clients.probes = s.httpServer(httpapi.ProbesOnly(handler))
 	s.run(func() error { return s.clients.rpc.Serve(gateway.listener) })
@@ -172,7 +175,10 @@ func (c *clients) stop(grace time.Duration) {
 		splitter.Close() // its listener may be closed already
 	}
 	c.rpc.Stop(grace)
-	c.http.Close()
-	c.probes.Close()
+	for _, server := range []*http.Server{c.http, c.probes} {
+		if server != nil { // serveClients has not failed before it made them
+			server.Close()
+		}
+	}
 	c.gateway.close()
 }

@@ -73,6 +73,8 @@ type Config struct {
 	EnablePprof                 bool
 	WarningUnaryRequestDuration time.Duration // slower requests are logged
 
+	FleetLock FleetLock // reboot slots for Zincati and its like
+
 	Sockets []Socket // opened for the member already; those of the listen URLs that are not among them are opened
 }
 
@@ -180,7 +182,7 @@ func (c *Config) initialCluster() string {
 // Validate returns the first setting that cannot be used, as ErrConfig.
 func (c *Config) Validate() error {
 	for _, validate := range []func() error{
-		c.validateWords, c.validateURLs, c.validateTLS, c.validateUsers, c.validateNumbers, c.validateKeepAlive, c.validateUpkeep,
+		c.validateWords, c.validateURLs, c.validateTLS, c.validateUsers, c.validateNumbers, c.validateKeepAlive, c.validateUpkeep, c.validateFleetLock,
 	} {
 		if err := validate(); err != nil {
 			return err

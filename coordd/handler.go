@@ -12,7 +12,12 @@ import (
 const storageVersion = "3.7.0"
 
 // handler answers HTTP. It is made once: its metrics can be registered once.
-func (s *Server) handler() http.Handler {
+func (s *Server) handler() (http.Handler, error) {
+	registry := s.registry()
+	fleetLock, err := s.fleetLock(registry)
+	if err != nil {
+		return nil, err
+	}
 	return httpapi.NewHandler(httpapi.Config{
 		Node:           s.node,
 		Store:          s.storage.store,
@@ -22,10 +27,11 @@ func (s *Server) handler() http.Handler {
 		StorageVersion: storageVersion,
 		RequestTimeout: requestTimeout(&s.cfg),
 		Gateway:        s.clients.gateway,
-		Metrics:        s.registry(),
+		FleetLock:      fleetLock,
+		Metrics:        registry,
 		EnablePprof:    s.cfg.EnablePprof,
 		Logger:         s.log,
-	})
+	}), nil
 }
 
 // registry holds the metrics of all parts of the member.

@@ -27,6 +27,7 @@ func bindFlags(f *pflag.FlagSet, cfg *coordd.Config) []section {
 		{"Store", bindStore},
 		{"Replication", bindReplication},
 		{"Monitoring", bindMonitoring},
+		{"Reboots", bindReboots},
 		{"Danger", bindDanger},
 	} {
 		flags := newFlagSet()
@@ -127,6 +128,13 @@ func bindMonitoring(f *pflag.FlagSet, cfg *coordd.Config) {
 	f.StringVar(&cfg.Metrics, "metrics", cfg.Metrics, "basic, or extensive with histograms of every call")
 	f.BoolVar(&cfg.EnablePprof, "enable-pprof", false, "serve Go's profiles under /debug/pprof/")
 	f.DurationVar(&cfg.WarningUnaryRequestDuration, "warning-unary-request-duration", cfg.WarningUnaryRequestDuration, "slower requests are logged")
+}
+
+func bindReboots(f *pflag.FlagSet, cfg *coordd.Config) {
+	f.BoolVar(&cfg.FleetLock.Enabled, "fleet-lock", false, "serve FleetLock v1, of Zincati, under /fleetlock/ at the clients' addresses")
+	f.Var((*list)(&cfg.FleetLock.Groups), "fleet-lock-groups", "groups of machines that may take slots, * for any (default default)")
+	f.StringVar(&cfg.FleetLock.TokenFile, "fleet-lock-token-file", "", "tokens, one a line, of which a machine must show one")
+	f.StringVar(&cfg.FleetLock.User, "fleet-lock-user", "", "user whose permissions hold for machines where users are on (default that of the machine's certificate)")
 }
 
 func bindDanger(f *pflag.FlagSet, cfg *coordd.Config) {

@@ -18,7 +18,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// Config is what the handlers need. Every field is needed.
+// Config is what the handlers need. Every field is needed but FleetLock.
 type Config struct {
 	Node           *raftnode.Node
 	Store          *kvcore.Store
@@ -28,13 +28,15 @@ type Config struct {
 	StorageVersion string                   // X.Y.0
 	RequestTimeout time.Duration
 	Gateway        http.Handler // of /v3/ and /coord.v1/, as from NewGateway
+	FleetLock      http.Handler // of /fleetlock/; nil: it is not served
 	Metrics        *prometheus.Registry
 	EnablePprof    bool // serve profiles to whoever reaches the port
 	Logger         *slog.Logger
 }
 
 // NewHandler returns the handler of /health, /livez, /readyz, /version,
-// /metrics, /v3/, /coord.v1/, and of /debug/pprof/ where that is enabled.
+// /metrics, /v3/, /coord.v1/, and of /fleetlock/ and /debug/pprof/ where those are
+// enabled.
 func NewHandler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(cfg.Metrics, promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{})))
@@ -45,6 +47,9 @@ func NewHandler(cfg Config) http.Handler {
 	mux.Handle("/coord.v1/", boundUnackedOf(cfg.Gateway))
 	if cfg.EnablePprof {
 		servePprof(mux)
+	}
+	if cfg.FleetLock != nil {
+		return withFleetLock(mux, cfg.FleetLock)
 	}
 	return mux
 }

@@ -156,11 +156,15 @@ func (s *Server) identifyCaller(ctx context.Context) (auth.Identity, error) {
 }
 
 // identify returns who makes a call: by the token in its metadata, or else by
-// the certificate of its connection. Without authentication it is nobody.
+// the certificate of its connection; or for whom this member itself makes it.
+// Without authentication it is nobody.
 func (s *Server) identify(ctx context.Context) (auth.Identity, error) {
 	table := s.Store.Auth() // before the token is looked at: a change may end it
 	if !table.Enabled() {
 		return auth.Identity{}, nil
+	}
+	if user, ok := ctx.Value(actingFor{}).(string); ok {
+		return auth.Identity{User: user, Revision: table.Revision()}, nil
 	}
 	if text, ok := tokenOf(ctx); ok {
 		return s.identifyToken(ctx, text, table)
