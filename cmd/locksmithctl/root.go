@@ -54,16 +54,21 @@ Exit codes: 0 done, 1 the command failed or was refused, 2 the command line is w
 	}
 	root.SetVersionTemplate("locksmithctl version {{.Version}}\n")
 	s.bind(root.PersistentFlags())
-	root.AddGroup(&cobra.Group{ID: "look", Title: "See what goes on:"}, &cobra.Group{ID: "change", Title: "Change it:"})
-	for _, c := range []*cobra.Command{newStatusCommand(s), newPlanCommand(s), newExplainCommand(s), newWatchCommand(s), newHistoryCommand(s), newSimulateCommand(s)} {
-		c.GroupID = "look"
-		root.AddCommand(c)
-	}
-	for _, c := range []*cobra.Command{newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s), newPolicyCommand(s), newPauseCommand(s), newResumeCommand(s)} {
-		c.GroupID = "change"
-		root.AddCommand(c)
-	}
+	addGroup(root, "look", "See what goes on:", newStatusCommand(s), newPlanCommand(s), newExplainCommand(s),
+		newWatchCommand(s), newHistoryCommand(s), newSimulateCommand(s))
+	addGroup(root, "change", "Change it:", newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s),
+		newPolicyCommand(s), newPauseCommand(s), newResumeCommand(s))
+	addGroup(root, "serve", "Serve others:", newServeCommand(s))
 	return root
+}
+
+// addGroup adds commands that help shows together.
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+		root.AddCommand(c)
+	}
 }
 
 func (s *session) bind(f *pflag.FlagSet) {

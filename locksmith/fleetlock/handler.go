@@ -212,3 +212,19 @@ func (h *Handler) steadyState(ctx context.Context, g *slots.Group, id string) er
 	h.Logger.Info("machine is steady and has given its slot back", "group", g.Name(), "id", id, "fence", slot.Fence())
 	return nil
 }
+
+// Ping asks whether the store answers, within the time of a request.
+func (h *Handler) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
+	defer cancel()
+	name := h.Groups[0]
+	if name == AnyGroup {
+		name = slots.DefaultGroup
+	}
+	group, err := slots.NewGroup(h.Client, h.Prefix, name)
+	if err != nil {
+		return err
+	}
+	_, err = group.State(ctx)
+	return err
+}
