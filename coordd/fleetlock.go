@@ -2,10 +2,11 @@ package coordd
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 
-	"github.com/coordd/coordd/locksmith/fleetlock"
 	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // FleetLock is how reboot slots are served to clients of that protocol. The zero
@@ -15,6 +16,11 @@ type FleetLock struct {
 	Groups    []string // that may take slots, "*": any; empty: "default"
 	TokenFile string   // tokens, one a line, of which a client must show one; empty: none
 	User      string   // in whose name requests are made where users are on; empty: that of the client's certificate
+
+	// Open makes the handler of these settings over a client of this member, and
+	// its metrics. The program gives it: package locksmith/fleetlock stands above
+	// this one, which its tests run.
+	Open func(FleetLock, *clientv3.Client, *slog.Logger) (http.Handler, []prometheus.Collector, error)
 }
 
 // validateFleetLock refuses settings that would be without effect, and a user who
@@ -22,6 +28,8 @@ type FleetLock struct {
 func (c *Config) validateFleetLock() error {
 	f := &c.FleetLock
 	switch {
+	case f.Enabled && f.Open == nil:
+		return fmt.Errorf("%w: --fleet-lock: this program does not serve it", ErrConfig)
 	case !f.Enabled && (len(f.Groups) > 0 || f.TokenFile != "" || f.User != ""):
 		return fmt.Errorf("%w: --fleet-lock-groups, --fleet-lock-token-file and --fleet-lock-user need --fleet-lock", ErrConfig)
 	case f.User != "" && f.TokenFile == "" && !c.ClientTLS.ClientCertAuth:
@@ -35,15 +43,10 @@ func (s *Server) fleetLock(registry *prometheus.Registry) (http.Handler, error) 
 	if !s.cfg.FleetLock.Enabled {
 		return nil, nil
 	}
-	h, err := fleetlock.New(fleetlock.Config{
-		Client:    s.clients.rpc.InProcess(s.cfg.FleetLock.User),
-		Groups:    s.cfg.FleetLock.Groups,
-		TokenFile: s.cfg.FleetLock.TokenFile,
-		Logger:    s.log,
-	})
+	h, metrics, err := s.cfg.FleetLock.Open(s.cfg.FleetLock, s.clients.rpc.InProcess(s.cfg.FleetLock.User), s.log)
 	if err != nil {
 		return nil, fmt.Errorf("%w: --fleet-lock: %w", ErrConfig, err)
 	}
-	registry.MustRegister(h.Collectors()...)
+	registry.MustRegister(metrics...)
 	return h, nil
 }

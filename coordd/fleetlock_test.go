@@ -2,9 +2,12 @@ package coordd
 
 import (
 	"errors"
-	"io"
 	"log/slog"
+	"net/http"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 func TestFleetLockSettings(t *testing.T) {
@@ -24,22 +27,29 @@ func TestFleetLockSettings(t *testing.T) {
 	} {
 		cfg := Defaults()
 		c.set(&cfg)
+		cfg.FleetLock.Open = openNothing
 		if err := cfg.validateFleetLock(); c.ok != (err == nil) || !c.ok && !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: %v, want success %t", name, err, c.ok)
 		}
 	}
 }
 
-// What only the file or the protocol can tell ends the start as well.
+var errNothing = errors.New("no tokens")
+
+func openNothing(FleetLock, *clientv3.Client, *slog.Logger) (http.Handler, []prometheus.Collector, error) {
+	return nil, nil, errNothing
+}
+
+// What only the handler can tell ends the start as well.
 func TestFleetLockThatCannotBeServed(t *testing.T) {
-	for _, f := range []FleetLock{{Enabled: true, TokenFile: "/nonexistent"}, {Enabled: true, Groups: []string{"a b"}}} {
+	for why, f := range map[error]FleetLock{ErrConfig: {Enabled: true}, errNothing: {Enabled: true, Open: openNothing}} {
 		cfg := Defaults()
 		cfg.FleetLock, cfg.DataDir = f, t.TempDir()
 		cfg.ListenClientURLs = []string{"http://127.0.0.1:0"}
 		cfg.ListenPeerURLs = []string{"http://127.0.0.1:0"}
-		server, err := Start(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
-		if !errors.Is(err, ErrConfig) {
-			t.Errorf("%+v: %v", f, err)
+		server, err := Start(cfg, slog.New(slog.DiscardHandler))
+		if !errors.Is(err, ErrConfig) || !errors.Is(err, why) {
+			t.Errorf("%v, want %v", err, why)
 		}
 		if server != nil {
 			server.Stop()

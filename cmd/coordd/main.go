@@ -35,6 +35,7 @@ func main() {
 
 func newCommand(stderr io.Writer) *cobra.Command {
 	cfg := coordd.Defaults()
+	cfg.FleetLock.Open = openFleetLock
 	var log logFlags
 	var configFile string
 	var unknown []string // variables of the environment
