@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// section returns a section of docs/RECIPES.md.
-func section(t *testing.T, title string) string {
+// section returns a section of a page of docs/.
+func section(t *testing.T, page, title string) string {
 	t.Helper()
-	text, err := os.ReadFile("../docs/RECIPES.md")
+	text, err := os.ReadFile("../docs/" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestTheLinesForOtherLanguages(t *testing.T) {
 	m := startCluster(t, 1).Members[0]
 	address := strings.TrimPrefix(m.ClientURL, "http://")
 	host, port, _ := strings.Cut(address, ":")
-	text := strings.NewReplacer("127.0.0.1:2379", address, `"127.0.0.1", 2379`, `"`+host+`", `+port).Replace(section(t, "From other languages"))
+	text := strings.NewReplacer("127.0.0.1:2379", address, `"127.0.0.1", 2379`, `"`+host+`", `+port).Replace(section(t, "RECIPES.md", "From other languages"))
 
 	script := blocks(text, "sh")
 	out := run(t, script, "bash", "-eu")
