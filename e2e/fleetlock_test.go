@@ -268,10 +268,12 @@ func TestFleetLockWithoutAQuorum(t *testing.T) {
 	for _, m := range c.Members[1:] {
 		m.Kill()
 	}
+	var asking sync.WaitGroup
 	for _, base := range bases {
-		wantAnswer(t, base, "steady-state", "a", "default", 503, "store_unavailable")
-		wantAnswer(t, base, "pre-reboot", "b", "default", 503, "store_unavailable")
+		asking.Go(func() { wantAnswer(t, base, "steady-state", "a", "default", 503, "store_unavailable") })
+		asking.Go(func() { wantAnswer(t, base, "pre-reboot", "b", "default", 503, "store_unavailable") })
 	}
+	asking.Wait()
 	response, err := http.Get(c.Members[0].ClientURL + "/metrics")
 	if err != nil {
 		t.Fatal(err)

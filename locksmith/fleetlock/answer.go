@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -57,6 +58,8 @@ var refusals = []struct {
 	{rpctypes.ErrUserNotFound, http.StatusForbidden, kindDenied},
 	{rpctypes.ErrInvalidAuthToken, http.StatusForbidden, kindDenied},
 	{rpctypes.ErrAuthFailed, http.StatusForbidden, kindDenied},
+	{rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner), http.StatusServiceUnavailable, kindUnavailable},
+	{rpctypes.ErrCorrupt, http.StatusServiceUnavailable, kindUnavailable},
 	{rpctypes.ErrNoSpace, http.StatusServiceUnavailable, kindUnavailable},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, kindUnavailable},
 	{context.Canceled, http.StatusServiceUnavailable, kindUnavailable},
@@ -73,26 +76,33 @@ type answer struct {
 func refusalOf(err error) answer {
 	for _, r := range refusals {
 		if errors.Is(err, r.is) {
-			return answer{r.status, r.kind, shortened(err.Error())}
+			return answer{r.status, r.kind, valueOf(r.kind, err)}
 		}
 	}
 	// What the client gives up on by itself: the store is not there at the moment.
 	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok && e.Code() == codes.Unavailable || status.Code(err) == codes.Unavailable {
-		return answer{http.StatusServiceUnavailable, kindUnavailable, shortened(err.Error())}
+		return answer{http.StatusServiceUnavailable, kindUnavailable, valueOf(kindUnavailable, err)}
 	}
-	return answer{http.StatusInternalServerError, kindInternal, shortened(err.Error())}
+	return answer{http.StatusInternalServerError, kindInternal, valueOf(kindInternal, err)}
+}
+
+// valueOf is the text for people. What is wrong with the server itself, as the name
+// of a file, is for its log.
+func valueOf(kind string, err error) string {
+	if kind == kindInternal {
+		return "the request failed; the server's log says why"
+	}
+	return shortened(err.Error())
 }
 
 // refuse is refusalOf, and logs what the operator has to look after. What clients
 // do wrong they are told, and anybody can do it any number of times.
 func (h *Handler) refuse(op operation, err error) answer {
-	a := refusalOf(err)
-	switch a.Kind {
-	case kindUnavailable, kindDenied, kindInternal:
-		h.Logger.Warn("FleetLock request failed", "operation", op.name, "kind", a.Kind, "error", err)
-	default:
-		h.Logger.Debug("FleetLock request refused", "operation", op.name, "kind", a.Kind, "error", err)
+	a, level := refusalOf(err), slog.LevelDebug
+	if a.status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		level = slog.LevelWarn
 	}
+	h.Logger.Log(context.Background(), level, "FleetLock request refused", "operation", op.name, "kind", a.Kind, "error", err)
 	return a
 }
 

@@ -202,7 +202,7 @@ func (h *Handler) steadyState(ctx context.Context, g *slots.Group, id string) er
 	case err != nil:
 		return err
 	case record.TakenBy != TakenBy:
-		h.Logger.Info("machine is steady; its slot was not taken by FleetLock and stays",
+		h.Logger.Debug("machine is steady; its slot was not taken by FleetLock and stays",
 			"group", g.Name(), "id", id, "taken_by", record.TakenBy)
 		return nil
 	}

@@ -375,11 +375,11 @@ func testTokens(t *testing.T, h *Handler) {
 	const old, fresh = "old-0123456789abcdef", "new-0123456789abcdef"
 	write(old + "\n\n" + fresh + "\r\n")
 	h.TokenFile = file
-	ask := func(set func(*http.Request), status int, kind string) {
+	ask := func(set func(*http.Request), status int, kind string) (value string) {
 		t.Helper()
 		r := request("POST", "/v1/steady-state", body("a", "default"))
 		set(r)
-		check(t, h, r, status, kind)
+		return check(t, h, r, status, kind)
 	}
 	header := func(value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set("Authorization", value) }
@@ -394,7 +394,9 @@ func testTokens(t *testing.T, h *Handler) {
 	ask(header("Bearer "+old), 401, "unauthorized") // without a restart
 	for _, bad := range []string{"", "\n", "short"} {
 		write(bad)
-		ask(header("Bearer "+bad), 500, "internal_error")
+		if value := ask(header("Bearer "+bad), 500, "internal_error"); strings.Contains(value, file) {
+			t.Errorf("a stranger is told the file: %s", value)
+		}
 		if _, err := New(Config{TokenFile: file}); err == nil {
 			t.Errorf("tokens %q are taken", bad)
 		}

@@ -21,8 +21,7 @@ func (h *Handler) authorize(r *http.Request) error {
 	}
 	tokens, err := readTokens(h.TokenFile)
 	if err != nil {
-		h.Logger.Error("FleetLock's tokens cannot be read", "error", err)
-		return errTokenFile // without the name of the file
+		return fmt.Errorf("%w: %w", errTokenFile, err)
 	}
 	shown := sha256.Sum256([]byte(tokenOf(r)))
 	known := 0
