@@ -87,6 +87,7 @@ func TestSettingsAreValidated(t *testing.T) {
 		"--election-timeout":            {"--heartbeat-interval", "300"},
 		"--max-request-bytes":           {"--max-request-bytes", "-1"},
 		"--max-txn-ops":                 {"--max-txn-ops", "0"},
+		"--fleet-lock-groups":           {"--fleet-lock-groups", "workers"},
 	} {
 		cfg, err := parse(t, nil, args...)
 		if err != nil {
