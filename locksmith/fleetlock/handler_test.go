@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -440,12 +441,21 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// Each kind is in docs/REBOOTS.md with its status.
 func TestRefusals(t *testing.T) {
+	page, err := os.ReadFile("../../docs/REBOOTS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	kinds := map[string]bool{}
 	for _, r := range refusals {
 		kinds[r.kind] = true
 		if a := refusalOf(fmt.Errorf("why: %w", r.is)); a.status != r.status || a.Kind != r.kind || a.Value == "" {
 			t.Errorf("%v: %+v", r.is, a)
+		}
+		row := regexp.MustCompile("(?m)^\\| .*`" + r.kind + "`.* \\|.*" + fmt.Sprint(r.status) + ".*\\|.*\\|$")
+		if !row.Match(page) {
+			t.Errorf("docs/REBOOTS.md has no row for %s with %d", r.kind, r.status)
 		}
 	}
 	if len(kinds) > 12 {
