@@ -64,7 +64,7 @@ var slots = []mutant{
 	{
 		name:  "slots/failed-is-dead",
 		what:  "the slot of a machine that failed its checks goes to the next one",
-		edits: []edit{{"locksmith/slots/policy.go", ` || r.Failed != ""`, ``}},
+		edits: []edit{{"locksmith/slots/policy.go", `r.Failed != "", `, ``}},
 		pkg:   "./locksmith/slots",
 		test:  "TestQueue",
 	},

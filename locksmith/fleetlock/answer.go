@@ -53,6 +53,7 @@ var refusals = []struct {
 	{slots.ErrName, http.StatusBadRequest, "invalid_request"},
 	{errGroup, http.StatusBadRequest, "unknown_group"},
 	{slots.ErrFull, http.StatusConflict, "failed_lock_semaphore_full"},
+	{slots.ErrRefused, http.StatusConflict, "failed_lock_refused"},
 	{rpctypes.ErrPermissionDenied, http.StatusForbidden, kindDenied},
 	{rpctypes.ErrUserEmpty, http.StatusForbidden, kindDenied},
 	{rpctypes.ErrUserNotFound, http.StatusForbidden, kindDenied},

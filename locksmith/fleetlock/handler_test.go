@@ -335,16 +335,38 @@ func testManyAtOnce(t *testing.T, h *Handler) {
 func testMetrics(t *testing.T, h *Handler) {
 	h.setMax(t, "workers", 4)
 	check(t, h, request("POST", "/v1/pre-reboot", body("a", "workers")), 200, "")
+	g, err := slots.NewGroup(h.Client, h.Prefix, "workers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot, r, err := g.Find(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := r.Since
+	if err := errors.Join(slot.Fail(t.Context(), "no network", since), g.Pause(t.Context(), slots.Pause{By: "ann", Reason: "a storm", Since: since})); err != nil {
+		t.Fatal(err)
+	}
+	check(t, h, request("POST", "/v1/pre-reboot", body("b", "workers")), 409, "failed_lock_refused")
 	check(t, h, request("POST", "/v1/pre-reboot", body("a", "no-such")), 400, "unknown_group")
 	check(t, h, request("POST", "/v1/"+strings.Repeat("x", 100), ""), 404, "not_found")
 	want := []string{
+		`locksmith_fleetlock_requests_total{operation="pre-reboot",result="failed_lock_refused"} 1`,
 		`locksmith_fleetlock_requests_total{operation="pre-reboot",result="ok"} 1`,
 		`locksmith_fleetlock_requests_total{operation="pre-reboot",result="unknown_group"} 1`,
 		`locksmith_fleetlock_requests_total{operation="unknown",result="not_found"} 1`,
+		`locksmith_slots_failed{group="default"} 0`,
+		`locksmith_slots_failed{group="workers"} 1`,
 		`locksmith_slots_held{group="default"} 0`,
 		`locksmith_slots_held{group="workers"} 1`,
 		`locksmith_slots_max{group="default"} 1`,
 		`locksmith_slots_max{group="workers"} 4`,
+		`locksmith_slots_oldest_timestamp_seconds{group="default"} 0`,
+		fmt.Sprintf(`locksmith_slots_oldest_timestamp_seconds{group="workers"} %v`, float64(since.Unix())),
+		`locksmith_slots_paused{group="default"} 0`,
+		`locksmith_slots_paused{group="workers"} 1`,
+		`locksmith_slots_waiting{group="default"} 0`,
+		`locksmith_slots_waiting{group="workers"} 0`,
 	}
 	if got := scrape(t, h); !slices.Equal(got, want) {
 		t.Errorf("metrics:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

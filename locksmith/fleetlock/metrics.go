@@ -33,21 +33,56 @@ func (h *Handler) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{h.requests, &slotCollector{handler: h, groups: shown[:min(len(shown), maxShownGroups)]}}
 }
 
-// slotCollector reads how many slots groups have, and how many of them are held.
+// slotCollector reads how the slots of groups are.
 type slotCollector struct {
 	handler *Handler
 	groups  []string
 }
 
-var (
-	heldDesc = prometheus.NewDesc("locksmith_slots_held", "Reboot slots that are held.", []string{"group"}, nil)
-	maxDesc  = prometheus.NewDesc("locksmith_slots_max", "Reboot slots there are.", []string{"group"}, nil)
-)
+// gauges are what is shown of each group.
+var gauges = []struct {
+	desc  *prometheus.Desc
+	value func(*slots.State) float64
+}{
+	{newDesc("held", "Reboot slots that are held."), func(s *slots.State) float64 { return float64(len(s.Holders)) }},
+	{newDesc("max", "Reboot slots there are."), func(s *slots.State) float64 { return float64(s.Max) }},
+	{newDesc("waiting", "Machines that wait in the queue for a slot."), func(s *slots.State) float64 { return float64(s.Waiting) }},
+	{newDesc("failed", "Holders that did not come back well."), func(s *slots.State) float64 { return float64(failed(s.Holders)) }},
+	{newDesc("paused", "1 while no slots are granted, else 0."), func(s *slots.State) float64 {
+		if s.Pause != nil {
+			return 1
+		}
+		return 0
+	}},
+	{newDesc("oldest_timestamp_seconds", "When the slot was taken that is held longest, in seconds since 1970; 0 without holders."), oldest},
+}
 
-// Describe names both metrics.
+func newDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("locksmith_slots_"+name, help, []string{"group"}, nil)
+}
+
+func failed(holders []slots.Record) (n int) {
+	for _, r := range holders {
+		if r.Failed != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func oldest(s *slots.State) float64 {
+	if len(s.Holders) == 0 {
+		return 0
+	}
+	first := slices.MinFunc(s.Holders, func(a, b slots.Record) int { return a.Since.Compare(b.Since) })
+	return float64(first.Since.Unix())
+}
+
+// Describe names all gauges.
 func (c *slotCollector) Describe(out chan<- *prometheus.Desc) {
-	out <- heldDesc
-	out <- maxDesc
+	for _, g := range gauges {
+		out <- g.desc
+	}
 }
 
 // Collect reads the groups one after another, all within scrapeTimeout.
@@ -64,7 +99,8 @@ func (c *slotCollector) Collect(out chan<- prometheus.Metric) {
 			c.handler.Logger.Debug("slots are missing in the metrics", "group", name, "error", err)
 			return
 		}
-		out <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(len(state.Holders)), name)
-		out <- prometheus.MustNewConstMetric(maxDesc, prometheus.GaugeValue, float64(state.Max), name)
+		for _, g := range gauges {
+			out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(state), name)
+		}
 	}
 }

@@ -73,7 +73,13 @@ func TestDeadHolderComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			quiet := newGroupAlone(t, newClient(t, endpoint))
 			setPolicy(t, quiet, Policy{DeadHolder: ReleaseIfAbsent, DeadAfterSeconds: 60})
-			late := acquire(t, quiet, "late")
+			late, err := quiet.Acquire(t.Context(), Record{ID: "late", TakenBy: TakenByAgent})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := late.SetPhase(t.Context(), Rebooting, "boot-1", ""); err != nil {
+				t.Fatal(err)
+			}
 			next := enqueue(t, quiet, Record{ID: "next"})
 			lossy := newGroupAlone(t, newClient(t, endpoint, beforeCommit(func() {
 				if err := sign(quiet, late); err != nil {

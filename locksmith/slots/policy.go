@@ -51,7 +51,8 @@ const (
 	Hold DeadHolder = "hold"
 	// ReleaseAfter gives it back after the time, whether the machine runs or not.
 	ReleaseAfter DeadHolder = "release-after"
-	// ReleaseIfAbsent gives it back after the time if no agent of the machine is alive.
+	// ReleaseIfAbsent gives it back after the time if the machine's agent is not alive
+	// either. It keeps slots that no agent took, as those of FleetLock.
 	ReleaseIfAbsent DeadHolder = "release-if-absent"
 )
 
@@ -118,9 +119,13 @@ func (p *Policy) soak() time.Duration { return time.Duration(p.SoakSeconds) * ti
 
 // deadAt is when the machine of r counts as one that does not come back, and
 // whether it ever does. The slots of operators and of failed machines stay: the
-// one was taken on purpose, the other is there to be looked at.
+// one was taken on purpose, the other is there to be looked at. A machine that has
+// no agent of ours cannot be absent.
 func (p *Policy) deadAt(r Record) (at time.Time, ever bool) {
-	if p.DeadHolder != ReleaseAfter && p.DeadHolder != ReleaseIfAbsent || r.Failed != "" || r.TakenBy == TakenByOperator {
+	switch {
+	case r.Failed != "", r.TakenBy == TakenByOperator, p.DeadHolder == ReleaseIfAbsent && r.TakenBy != TakenByAgent:
+		return time.Time{}, false
+	case p.DeadHolder != ReleaseAfter && p.DeadHolder != ReleaseIfAbsent:
 		return time.Time{}, false
 	}
 	return r.PhaseSince.Add(time.Duration(p.DeadAfterSeconds) * time.Second), true

@@ -195,7 +195,9 @@ func testReleaseAfter(t *testing.T, g *Group) {
 
 func testReleaseIfAbsent(t *testing.T, g *Group) {
 	setPolicy(t, g, Policy{DeadHolder: ReleaseIfAbsent, DeadAfterSeconds: 600})
-	acquire(t, g, "silent")
+	if _, err := g.Acquire(t.Context(), Record{ID: "silent", TakenBy: TakenByAgent}); err != nil {
+		t.Fatal(err)
+	}
 	lease := newLease(t, g.client)
 	if err := g.Report(t.Context(), lease, Status{ID: "silent", State: "verifying"}); err != nil {
 		t.Fatal(err)
@@ -208,6 +210,16 @@ func testReleaseIfAbsent(t *testing.T, g *Group) {
 		t.Fatal(err)
 	}
 	turn(t, g, next, later, "")
+
+	setPolicy(t, g, Policy{Max: at(2), DeadHolder: ReleaseIfAbsent, DeadAfterSeconds: 600})
+	if _, err := g.Acquire(t.Context(), Record{ID: "no agent of ours", TakenBy: "fleetlock"}); err != nil {
+		t.Fatal(err)
+	}
+	setPolicy(t, g, Policy{Max: at(1), DeadHolder: ReleaseIfAbsent, DeadAfterSeconds: 600})
+	last := enqueue(t, g, Record{ID: "last"})
+	if _, err := g.AcquireInTurn(t.Context(), last, later); !errors.Is(err, ErrFull) {
+		t.Fatalf("one without an agent: %v", err)
+	}
 }
 
 func testKept(t *testing.T, g *Group) {
