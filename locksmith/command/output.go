@@ -1,0 +1,101 @@
+package command
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+// Bounds of what is kept and passed on of one run's output. The rest is read and thrown away, so that the program goes on.
+const (
+	MaxOutput = 64 << 10 // bytes kept of output, and of errors
+	MaxLine   = 1 << 10  // bytes passed on of a line
+	MaxLines  = 1000     // lines passed on
+)
+
+// maxWords bounds, in bytes, what a message quotes of a program.
+const maxWords = 300
+
+// FirstLine is the first line of output that is not blank, fit to be shown: on
+// one line, without control characters, at most 300 bytes. It may be empty.
+func (r Result) FirstLine() string { return firstLine(r.Stdout) }
+
+// Complaint is the first line of errors, or, where there is none, of output; as FirstLine.
+func (r Result) Complaint() string {
+	if s := firstLine(r.Stderr); s != "" {
+		return s
+	}
+	return firstLine(r.Stdout)
+}
+
+func firstLine(s string) string {
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(printable(line)); line != "" {
+			return strings.ToValidUTF8(line[:min(len(line), maxWords)], "")
+		}
+	}
+	return ""
+}
+
+// printable replaces what a terminal or a journal would act upon.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, " "))
+}
+
+// capture keeps the beginning of one stream and passes its lines on.
+type capture struct {
+	kept    bytes.Buffer
+	partial []byte // of the line that has not ended; never longer than MaxLine
+	lines   *lineWriter
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	c.kept.Write(p[:min(len(p), MaxOutput-c.kept.Len())])
+	c.lines.write(c, p)
+	return len(p), nil
+}
+
+// lineWriter gives the lines of two streams to one function.
+type lineWriter struct {
+	line func(string)
+	mu   sync.Mutex // guards what follows, and that line is called by one at a time
+	told int
+}
+
+func (w *lineWriter) write(c *capture, p []byte) {
+	if w.line == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.told < MaxLines && len(p) > 0 {
+		line, rest, ended := bytes.Cut(p, []byte("\n"))
+		c.partial = append(c.partial, line[:min(len(line), MaxLine-len(c.partial))]...)
+		if ended {
+			w.tell(c)
+		}
+		p = rest
+	}
+}
+
+// flush passes on a last line without an end. Nobody writes any more.
+func (w *lineWriter) flush(c *capture) {
+	if len(c.partial) > 0 && w.told < MaxLines {
+		w.tell(c)
+	}
+}
+
+func (w *lineWriter) tell(c *capture) {
+	w.line(strings.TrimRight(printable(string(c.partial)), " "))
+	w.told++
+	if w.told == MaxLines {
+		w.line("(more is not shown)")
+	}
+	c.partial = c.partial[:0]
+}
