@@ -73,7 +73,7 @@ func Call(ctx context.Context, object dbus.BusObject, method string, args []any,
 	return Answer(ctx, method, object.CallWithContext(ctx, method, 0, args...), results...)
 }
 
-// Answer stores the answer to a call of a method that has ended, as Call.
+// Answer stores the answer to a call of a method that has ended, as Call. Without results any answer will do.
 func Answer(ctx context.Context, method string, call *dbus.Call, results ...any) error {
 	var refused dbus.Error
 	if errors.As(call.Err, &refused) {
@@ -85,6 +85,9 @@ func Answer(ctx context.Context, method string, call *dbus.Call, results ...any)
 	}
 	if call.Err != nil {
 		return fmt.Errorf("bus: %s: %w", method, because(ctx, call.Err))
+	}
+	if len(results) == 0 {
+		return nil
 	}
 	if err := call.Store(results...); err != nil {
 		return fmt.Errorf("bus: %s: read the answer: %w", method, err)

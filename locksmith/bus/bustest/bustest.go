@@ -3,6 +3,7 @@ package bustest
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,6 +53,9 @@ func Start(t testing.TB) *Bus {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // other users may come
+		t.Fatal(err)
+	}
 	socket := filepath.Join(dir, "socket")
 	b := &Bus{t: t, config: filepath.Join(dir, "bus.conf")}
 	if err := os.WriteFile(b.config, fmt.Appendf(nil, configuration, socket), 0o600); err != nil {
@@ -77,7 +81,8 @@ func (b *Bus) Start() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.daemon = exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--nosyslog", "--print-address", "--config-file="+b.config)
-	b.daemon.Stderr = os.Stderr
+	var complaints bytes.Buffer
+	b.daemon.Stderr = &complaints
 	out, err := b.daemon.StdoutPipe()
 	if err != nil {
 		b.t.Fatal(err)
@@ -85,8 +90,10 @@ func (b *Bus) Start() {
 	if err := b.daemon.Start(); err != nil {
 		b.t.Fatal(err)
 	}
-	if address, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		b.t.Fatalf("dbus-daemon printed %q: %v", address, err)
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		b.daemon.Wait()
+		b.daemon = nil
+		b.t.Fatalf("start dbus-daemon: %v\n%s", err, &complaints)
 	}
 }
 
