@@ -97,8 +97,8 @@ func TestQuestionsFail(t *testing.T) {
 		"SetWallMessage":   func(ctx context.Context) error { return c.SetWallMessage(ctx, "soon", true) },
 		"ScheduleShutdown": func(ctx context.Context) error { return c.Warn(ctx, "soon", aWhileAgo) },
 		"CancelScheduledShutdown": func(ctx context.Context) error {
-			l.Schedule(login1test.Scheduled{Kind: "dry-reboot", At: 1})
-			return c.Unwarn(ctx)
+			l.Schedule("reboot", aWhileAgo)
+			return c.Unwarn(ctx, aWhileAgo)
 		},
 		"Get PreparingForShutdown": func(ctx context.Context) error { _, err := c.IsShuttingDown(ctx); return err },
 		"Get ScheduledShutdown":    func(ctx context.Context) error { return c.Warn(ctx, "soon", aWhileAgo) },
@@ -133,21 +133,28 @@ func TestCanReboot(t *testing.T) {
 func TestWarn(t *testing.T) {
 	l := login1test.Start(t)
 	var c login1.Conn
-	at := aWhileAgo
-	if err := c.Warn(t.Context(), "a new kernel", at); err != nil {
-		t.Fatal(err)
+	at := aWhileAgo.Add(500 * time.Nanosecond) // logind counts in µs
+	for _, why := range []string{"a new kernel", "a newer kernel"} {
+		if err := c.Warn(t.Context(), why, at); err != nil {
+			t.Fatal(err)
+		}
+		if l.Wall() != (login1test.Wall{Text: why, Enabled: true}) {
+			t.Errorf("%+v", l.Wall())
+		}
+		if kind, when, dry := l.Scheduled(); kind != "reboot" || !when.Equal(aWhileAgo) || !dry {
+			t.Errorf("scheduled: %s, %v, dry %t; logind is to warn, not to reboot", kind, when, dry)
+		}
 	}
-	// Nothing but a dry run is ever scheduled: logind would reboot without a look at the slot.
-	if l.Wall() != (login1test.Wall{Text: "a new kernel", Enabled: true}) || l.Scheduled() != (login1test.Scheduled{Kind: "dry-reboot", At: uint64(at.UnixMicro())}) {
-		t.Errorf("%+v, %+v", l.Wall(), l.Scheduled())
+	if err := c.Unwarn(t.Context(), at); err != nil {
+		t.Error(err)
 	}
-	if err := c.Warn(t.Context(), "a newer kernel", at.Add(time.Hour)); err != nil || l.Wall().Text != "a newer kernel" {
-		t.Errorf("again: %v, %+v", err, l.Wall())
+	if kind, _, _ := l.Scheduled(); kind != "" {
+		t.Errorf("a %s is still scheduled", kind)
 	}
-	if err := c.Unwarn(t.Context()); err != nil || l.Scheduled().Kind != "" {
-		t.Errorf("%v, %+v", err, l.Scheduled())
+	if kind, when, err := c.Scheduled(t.Context()); kind != "" || !when.IsZero() || err != nil {
+		t.Errorf("scheduled: %q, %v, %v", kind, when, err)
 	}
-	if err := c.Unwarn(t.Context()); err != nil {
+	if err := c.Unwarn(t.Context(), at); err != nil {
 		t.Errorf("without a warning: %v", err)
 	}
 }
@@ -156,19 +163,20 @@ func TestWarn(t *testing.T) {
 func TestLeavesTheShutdownsOfOthers(t *testing.T) {
 	l := login1test.Start(t)
 	var c login1.Conn
-	operators := login1test.Scheduled{Kind: "poweroff", At: uint64(aWhileAgo.UnixMicro())}
-	l.Schedule(operators)
-	if err := c.Warn(t.Context(), "a new kernel", aWhileAgo.Add(time.Hour)); !errors.Is(err, login1.ErrScheduled) || !strings.Contains(err.Error(), "poweroff") {
-		t.Errorf("warn: %v", err)
-	}
-	if err := c.Unwarn(t.Context()); err != nil {
-		t.Errorf("unwarn: %v", err)
-	}
-	if l.Scheduled() != operators {
-		t.Errorf("now it is %+v", l.Scheduled())
-	}
-	if kind, at, err := c.Scheduled(t.Context()); err != nil || kind != "poweroff" || !at.Equal(aWhileAgo) {
-		t.Errorf("%s, %v, %v", kind, at, err)
+	for _, kind := range []string{"poweroff", "reboot"} {
+		l.Schedule(kind, aWhileAgo)
+		if err := c.Warn(t.Context(), "a new kernel", aWhileAgo.Add(time.Hour)); !errors.Is(err, login1.ErrScheduled) || !strings.HasSuffix(err.Error(), kind+" at 2026-03-01 04:05:06Z") {
+			t.Errorf("warn: %v", err)
+		}
+		if err := c.Unwarn(t.Context(), aWhileAgo.Add(time.Hour)); err != nil {
+			t.Errorf("unwarn: %v", err)
+		}
+		if got, at, err := c.Scheduled(t.Context()); err != nil || got != kind || !at.Equal(aWhileAgo) {
+			t.Errorf("%s, %v, %v", got, at, err)
+		}
+		if l.Wall() != (login1test.Wall{}) {
+			t.Errorf("%+v", l.Wall())
+		}
 	}
 }
 

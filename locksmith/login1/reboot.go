@@ -13,7 +13,7 @@ import (
 
 // Flags of RebootWithFlags, as in systemd's sd-bus interface of logind.
 const (
-	checkInhibitors = 1 << 0 // block inhibitors hold root back as well
+	checkInhibitors = 1 << 0 // block inhibitors of other users hold root back as well
 	softReboot      = 1 << 2 // since systemd 254
 )
 
@@ -33,10 +33,12 @@ var (
 	ErrNotSupported = errors.New("a soft reboot needs systemd 254 or later")
 )
 
-// Reboot asks for a reboot, without asking anybody for a password and held back
-// by block inhibitors, and returns nil when the machine goes down: logind has
-// announced the shutdown and, as far as can be seen within timeout, did not take it
-// back. It waits for each of both for timeout at most, for DefaultTimeout if that
+// Reboot asks for a reboot, without asking anybody for a password, and returns nil
+// when the machine goes down: logind has announced the shutdown and, as far as can
+// be seen within timeout, did not take it back. Before systemd 257 logind holds this
+// process back for the block inhibitors of other users alone: ask Inhibitors first.
+//
+// It waits for each of both for timeout at most, for DefaultTimeout if that
 // is 0. Where the machine goes down, it may never return.
 //
 // An error with ErrUncertain among them leaves open whether the machine goes

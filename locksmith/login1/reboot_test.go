@@ -79,7 +79,7 @@ func TestRebootFails(t *testing.T) {
 		},
 		"an inhibitor that was not there before": {
 			script: func(l *login1test.Logind) {
-				l.SetInhibitors(login1.Inhibitor{What: "shutdown", Who: "apt", Mode: "block"})
+				l.SetInhibitors(login1.Inhibitor{What: "shutdown", Who: "a desktop", Mode: "block", UID: 1000})
 			},
 			timeout: long, text: "block inhibitor",
 		},

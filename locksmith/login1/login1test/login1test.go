@@ -3,10 +3,12 @@ package login1test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -37,7 +39,8 @@ type Logind struct {
 	canReboot  string
 	flags      uint64 // that RebootWithFlags knows
 	wall       Wall
-	scheduled  Scheduled
+	scheduled  scheduled
+	dry        bool // the scheduled shutdown is only announced
 }
 
 // Wall is what everybody is told of a shutdown.
@@ -46,18 +49,21 @@ type Wall struct {
 	Enabled bool
 }
 
-// Scheduled is a shutdown to come: its kind, empty for none, and its time in µs since 1970.
-type Scheduled struct {
-	Kind string
-	At   uint64
+// scheduled is a shutdown to come, as the property has it.
+type scheduled struct {
+	Kind string // empty for none
+	At   uint64 // µs since 1970
 }
+
+// nothing is scheduled.
+var nothing = scheduled{At: math.MaxUint64}
 
 // Start starts a bus, which becomes the system bus of the test, and a logind on it
 // that agrees to everything: nobody is logged in, and a reboot is announced before
 // it is agreed to, as the real one does. Both end with the test.
 func Start(t testing.TB) *Logind {
 	t.Helper()
-	l := &Logind{Bus: bustest.Start(t), t: t, errors: map[string]*dbus.Error{}, canReboot: "yes", flags: 1<<0 | 1<<1}
+	l := &Logind{Bus: bustest.Start(t), t: t, errors: map[string]*dbus.Error{}, canReboot: "yes", flags: 1<<0 | 1<<1, scheduled: nothing}
 	l.onReboot = func() { l.Prepare(true) }
 	l.Run()
 	return l
@@ -179,16 +185,16 @@ func (l *Logind) Wall() Wall {
 	return l.wall
 }
 
-// Scheduled returns the shutdown that is scheduled.
-func (l *Logind) Scheduled() Scheduled {
+// Scheduled returns the shutdown that is scheduled, and whether it is a dry run. The kind is "" for none.
+func (l *Logind) Scheduled() (kind string, at time.Time, dry bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.scheduled
+	return l.scheduled.Kind, time.UnixMicro(int64(l.scheduled.At)), l.dry
 }
 
-// Schedule sets the shutdown that is scheduled, as an operator would.
-func (l *Logind) Schedule(s Scheduled) {
+// Schedule sets the shutdown that is scheduled, as an operator would with shutdown(8).
+func (l *Logind) Schedule(kind string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.scheduled = s
+	l.scheduled, l.dry = scheduled{kind, uint64(at.UnixMicro())}, false
 }

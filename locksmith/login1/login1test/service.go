@@ -56,7 +56,8 @@ func (s service) SetWallMessage(text string, enable bool) *dbus.Error {
 func (s service) ScheduleShutdown(kind string, at uint64) *dbus.Error {
 	s.l.mu.Lock()
 	defer s.l.mu.Unlock()
-	s.l.scheduled = Scheduled{kind, at}
+	kind, s.l.dry = strings.CutPrefix(kind, "dry-") // systemd 252 does not tell it in the property
+	s.l.scheduled = scheduled{kind, at}
 	return s.refusal("ScheduleShutdown")
 }
 
@@ -64,7 +65,7 @@ func (s service) CancelScheduledShutdown() (bool, *dbus.Error) {
 	s.l.mu.Lock()
 	defer s.l.mu.Unlock()
 	was := s.l.scheduled.Kind != ""
-	s.l.scheduled = Scheduled{}
+	s.l.scheduled = nothing
 	return was, s.refusal("CancelScheduledShutdown")
 }
 
@@ -87,7 +88,9 @@ func (s service) reboot(method string, flags uint64) *dbus.Error {
 
 // refuseReboot returns why not. l.mu is held.
 func (s service) refuseReboot(method string, flags uint64) *dbus.Error {
-	blocks := func(i login1.Inhibitor) bool { return i.Mode == "block" && strings.Contains(i.What, "shutdown") }
+	blocks := func(i login1.Inhibitor) bool { // root's own do not hold root back before systemd 257
+		return i.Mode == "block" && i.UID != 0 && strings.Contains(i.What, "shutdown")
+	}
 	switch {
 	case s.refusal(method) != nil:
 		return s.refusal(method)
