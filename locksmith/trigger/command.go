@@ -34,14 +34,14 @@ func (c sentinelCommand) Wanted(ctx context.Context) (string, error) {
 	}
 	switch r.ExitCode {
 	case 0:
-		if why := shorten(r.FirstLine()); why != "" {
+		if why := r.FirstLine(); why != "" {
 			return why, nil
 		}
 		return "it says so", nil
 	case 1:
 		return "", nil
 	}
-	return "", failure(r)
+	return "", r.ExitError()
 }
 
 // run runs a program that answers a question: briefly, and in time.
@@ -53,11 +53,4 @@ func run(ctx context.Context, argv []string) (command.Result, error) {
 		err = errors.New("its output is too long for an answer")
 	}
 	return r, err
-}
-
-func failure(r command.Result) error {
-	if said := r.Complaint(); said != "" {
-		return fmt.Errorf("exit status %d: %s", r.ExitCode, said)
-	}
-	return fmt.Errorf("exit status %d", r.ExitCode)
 }

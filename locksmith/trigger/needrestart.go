@@ -36,7 +36,7 @@ func (n *needrestart) Wanted(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if r.ExitCode != 0 {
-		return "", failure(r)
+		return "", r.ExitError()
 	}
 	k, err := parseKernel(r.Stdout)
 	if err != nil {

@@ -124,8 +124,8 @@ func TestSentinelCommand(t *testing.T) {
 		"wanted in silence": {"echo to nobody >&2", "it says so", ""},
 		"a long word":       {"head -c 5000 /dev/zero | tr '\\0' x", strings.Repeat("x", 297), ""},
 		"not wanted":        {"echo all is well; exit 1", "", ""},
-		"exit status 2":     {"echo usage: >&2; exit 2", "", "exit status 2: usage:"},
-		"exit status 127":   {"no-program-has-this-name 2>/dev/null", "", "exit status 127"},
+		"exit code 2":     {"echo usage: >&2; exit 2", "", "exit code 2: usage:"},
+		"exit code 127":   {"no-program-has-this-name 2>/dev/null", "", "exit code 127"},
 		"killed":            {"kill -9 $$", "", "killed"},
 		"10 MB":             {"head -c 10000000 /dev/zero", "", "too long"},
 		"10 MB, not wanted": {"head -c 10000000 /dev/zero; exit 1", "", "too long"},
@@ -201,8 +201,8 @@ func TestNeedrestart(t *testing.T) {
 	for name, c := range map[string]struct{ script, why, fails string }{
 		"wanted":         {`[ "$*" = "-b -k" ] || exit 9;` + wanted, "kernel 1 runs, 2 is expected", ""},
 		"not wanted":     {"echo NEEDRESTART-KSTA: 1", "", ""},
-		"it fails":       {wanted + "echo broken >&2; exit 255", "", "exit status 255: broken"},
-		"exit status 1":  {wanted + "exit 1", "", "exit status 1"},
+		"it fails":       {wanted + "echo broken >&2; exit 255", "", "exit code 255: broken"},
+		"exit code 1":  {wanted + "exit 1", "", "exit code 1"},
 		"10 MB":          {wanted + "head -c 10000000 /dev/zero", "", "too long"},
 		"warnings alone": {wanted[:0] + "echo NEEDRESTART-KSTA: 3 >&2", "", "no NEEDRESTART-KSTA"},
 	} {
@@ -314,7 +314,7 @@ func TestSources(t *testing.T) {
 			write(t, file, "")
 		}
 		reasons, err := s.Wanted(t.Context())
-		if !slices.Equal(reasons, c.reasons) || err == nil || err.Error() != "trigger: needrestart: exit status 3" {
+		if !slices.Equal(reasons, c.reasons) || err == nil || err.Error() != "trigger: needrestart: exit code 3" {
 			t.Errorf("%+v: %q, %v", c, reasons, err)
 		}
 	}
