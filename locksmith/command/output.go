@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"sync"
 	"unicode"
@@ -27,6 +28,14 @@ func (r Result) Complaint() string {
 		return s
 	}
 	return firstLine(r.Stdout)
+}
+
+// ExitError tells an exit code that is not the one that was hoped for, with the complaint, if there is one.
+func (r Result) ExitError() error {
+	if s := r.Complaint(); s != "" {
+		return fmt.Errorf("exit code %d: %s", r.ExitCode, s)
+	}
+	return fmt.Errorf("exit code %d", r.ExitCode)
 }
 
 func firstLine(s string) string {
