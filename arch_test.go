@@ -83,6 +83,7 @@ var startsGoroutines = []string{
 	"coordd/upkeep.go",
 	"coordd/wal/preparer.go",
 	"locksmith/agent/run.go",
+	"locksmith/health/checks.go",
 	"recipes/session.go",
 }
 

@@ -89,6 +89,17 @@ func Validate(argv []string) error {
 	return nil
 }
 
+// ValidateAll says what is wrong with the argument vectors of a setting, or nil.
+func ValidateAll(setting string, programs [][]string) error {
+	var errs []error
+	for i, argv := range programs {
+		if err := Validate(argv); err != nil {
+			errs = append(errs, fmt.Errorf("%s[%d]: %w", setting, i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // environment is this process's, without what the service manager meant for it alone.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(s string) bool {

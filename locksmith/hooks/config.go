@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,24 +15,17 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"` // of each program
 }
 
-// Defaults sets what is not set.
+// Defaults run nothing.
 func (c *Config) Defaults() {
-	if c.Timeout == 0 {
-		c.Timeout = 5 * time.Minute
-	}
+	*c = Config{Before: [][]string{}, After: [][]string{}, Timeout: 5 * time.Minute}
 }
 
-// Validate says which setting is wrong, or nil.
+// Validate names all that is wrong with c, or is nil.
 func (c *Config) Validate() error {
+	var errs []error
 	if c.Timeout <= 0 {
-		return fmt.Errorf("hooks.timeout: %v must be above 0", c.Timeout)
+		errs = append(errs, fmt.Errorf("hooks.timeout: %v must be above 0", c.Timeout))
 	}
-	for name, programs := range map[string][][]string{"before": c.Before, "after": c.After} {
-		for i, argv := range programs {
-			if err := command.Validate(argv); err != nil {
-				return fmt.Errorf("hooks.%s[%d]: %w", name, i, err)
-			}
-		}
-	}
-	return nil
+	errs = append(errs, command.ValidateAll("hooks.before", c.Before), command.ValidateAll("hooks.after", c.After))
+	return errors.Join(errs...)
 }

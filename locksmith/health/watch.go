@@ -1,0 +1,69 @@
+package health
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Interval is how long to wait between two looks at a machine whose health is awaited.
+const Interval = 2 * time.Second
+
+// State is how far a machine's health is known.
+type State string
+
+// The states of a machine that was booted. They are kept in records: their names are for good.
+const (
+	Checking State = "checking" // not healthy yet, and the deadline not over
+	Healthy  State = "healthy"  // all has passed for long enough
+	Failed   State = "failed"   // not healthy by the deadline; it may be later
+)
+
+// Verdict is what is known after a report.
+type Verdict struct {
+	State   State
+	Passing time.Time // since when all checks have passed; zero: they have not
+	Why     string    // for people; empty when healthy
+}
+
+// Watch judges the reports of one boot. It belongs to one goroutine.
+type Watch struct {
+	stableFor, deadline time.Duration
+	booted              time.Time
+	passing             time.Time // since when every report has passed; zero: the last has not
+	instances           []string  // of the last report
+}
+
+// NewWatch begins to judge a machine that was booted at some time.
+func NewWatch(c *Config, booted time.Time) *Watch {
+	return &Watch{stableFor: c.StableFor, deadline: c.Deadline, booted: booted}
+}
+
+// Observe takes the report of the checks that ended now, and judges. What was
+// started anew since the report before has not passed without a break, whatever
+// each of the two said.
+//
+// A machine that passes at its deadline is given the time to prove stable.
+func (w *Watch) Observe(now time.Time, r Report) Verdict {
+	instances := make([]string, len(r.Results))
+	for i, result := range r.Results {
+		instances[i] = result.Instance
+	}
+	switch {
+	case !r.Passed:
+		w.passing = time.Time{}
+	case w.passing.IsZero(), now.Before(w.passing), !slices.Equal(instances, w.instances):
+		w.passing = now
+	}
+	w.instances = instances
+	since := now.Sub(w.booted).Round(time.Second)
+	switch {
+	case r.Passed && now.Sub(w.passing) >= w.stableFor:
+		return Verdict{State: Healthy, Passing: w.passing}
+	case r.Passed:
+		return Verdict{State: Checking, Passing: w.passing, Why: fmt.Sprintf("all checks pass, for %v of %v", now.Sub(w.passing).Round(time.Second), w.stableFor)}
+	case w.deadline > 0 && since >= w.deadline:
+		return Verdict{State: Failed, Why: fmt.Sprintf("not healthy %v after the boot: %s", since, r.Why())}
+	}
+	return Verdict{State: Checking, Why: r.Why()}
+}
