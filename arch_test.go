@@ -83,6 +83,8 @@ var startsGoroutines = []string{
 	"coordd/upkeep.go",
 	"coordd/wal/preparer.go",
 	"locksmith/agent/run.go",
+	"locksmith/blocker/blocker.go",
+	"locksmith/blocker/quorum.go",
 	"locksmith/health/checks.go",
 	"recipes/session.go",
 }
