@@ -85,6 +85,9 @@ func (q *quorum) ask(ctx context.Context, m *pb.Member) member {
 	}
 	for _, url := range m.ClientURLs {
 		known.status, known.err = q.store.Status(ctx, url)
+		if known.err != nil && ctx.Err() != nil {
+			known.err = fmt.Errorf("no answer in %v", q.patience)
+		}
 		if known.err == nil && known.status.Header.GetMemberId() != m.ID {
 			known.err = fmt.Errorf("at %s another member answers, %x", url, known.status.Header.GetMemberId())
 		}

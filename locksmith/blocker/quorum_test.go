@@ -67,11 +67,20 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestQuorum: a cluster of real processes, of which one after another is in trouble.
+// TestQuorum: on clusters of real processes, of which one after another is in trouble.
 func TestQuorum(t *testing.T) {
+	for _, program := range []string{"bin/coordd", "e2e/peers/bin/etcd"} {
+		t.Run(filepath.Base(program), func(t *testing.T) {
+			t.Parallel()
+			testQuorum(t, filepath.Join("..", "..", program))
+		})
+	}
+}
+
+func testQuorum(t *testing.T, program string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Spec{Program: filepath.Join("..", "..", "bin", "coordd"), Size: 3, Dir: t.TempDir(), Flags: []string{"--strict-reconfig-check=false"}})
+	c, err := cluster.Start(ctx, cluster.Spec{Program: program, Size: 3, Dir: t.TempDir(), Flags: []string{"--strict-reconfig-check=false"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +125,7 @@ func TestQuorum(t *testing.T) {
 	third := c.Members[2]
 	third.Kill()
 	left := "quorum: without this machine 1 of 3 members of the store would be left in order, a quorum is 2"
-	await(first, left, "quorum: "+third.Name+": ")
+	await(first, left, "quorum: "+third.Name+": no answer in 1s")
 	await(third.Name) // it is down already
 	if err := third.Start(); err != nil {
 		t.Fatal(err)

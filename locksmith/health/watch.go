@@ -43,7 +43,8 @@ func NewWatch(c *Config, booted time.Time) *Watch {
 // started anew since the report before has not passed without a break, whatever
 // each of the two said.
 //
-// A machine that passes at its deadline is given the time to prove stable.
+// A machine that passes at its deadline is given the time to prove stable. One that
+// passes later, or begins anew later, has failed until it is healthy.
 func (w *Watch) Observe(now time.Time, r Report) Verdict {
 	instances := make([]string, len(r.Results))
 	for i, result := range r.Results {
@@ -56,14 +57,18 @@ func (w *Watch) Observe(now time.Time, r Report) Verdict {
 		w.passing = now
 	}
 	w.instances = instances
-	since := now.Sub(w.booted).Round(time.Second)
-	switch {
-	case r.Passed && now.Sub(w.passing) >= w.stableFor:
+	if r.Passed && now.Sub(w.passing) >= w.stableFor {
 		return Verdict{State: Healthy, Passing: w.passing}
-	case r.Passed:
-		return Verdict{State: Checking, Passing: w.passing, Why: fmt.Sprintf("all checks pass, for %v of %v", now.Sub(w.passing).Round(time.Second), w.stableFor)}
-	case w.deadline > 0 && since >= w.deadline:
-		return Verdict{State: Failed, Why: fmt.Sprintf("not healthy %v after the boot: %s", since, r.Why())}
 	}
-	return Verdict{State: Checking, Why: r.Why()}
+	v := Verdict{State: Checking, Passing: w.passing, Why: r.Why()}
+	decisive := now // the time that the deadline is held against
+	if r.Passed {
+		decisive = w.passing
+		v.Why = fmt.Sprintf("all checks pass, for %v of %v", now.Sub(w.passing).Round(time.Second), w.stableFor)
+	}
+	if w.deadline > 0 && decisive.Sub(w.booted) >= w.deadline {
+		v.State = Failed
+		v.Why = fmt.Sprintf("not healthy %v after the boot: %s", now.Sub(w.booted).Round(time.Second), v.Why)
+	}
+	return v
 }

@@ -49,15 +49,21 @@ func TestWatch(t *testing.T) {
 		"fails at the deadline, and is repaired": {10 * time.Second, time.Minute, []look{
 			{59 * time.Second, "", Checking, ""},
 			{60 * time.Second, "", Failed, "not healthy 1m0s after the boot: unit x.service: is failed"},
-			{time.Hour, "a", Checking, ""},
+			{time.Hour, "a", Failed, "not healthy 1h0m0s after the boot: all checks pass, for 0s of 10s"},
 			{time.Hour + 5*time.Second, "", Failed, "not healthy 1h0m5s"},
-			{2 * time.Hour, "a", Checking, ""},
+			{2 * time.Hour, "a", Failed, ""},
 			{2*time.Hour + 10*time.Second, "a", Healthy, ""},
 		}},
 		"passing at the deadline has its time": {10 * time.Second, time.Minute, []look{
 			{59 * time.Second, "a", Checking, ""},
 			{61 * time.Second, "a", Checking, ""},
 			{62 * time.Second, "", Failed, ""},
+		}},
+		"restarts for ever": {10 * time.Second, time.Minute, []look{
+			{59 * time.Second, "a", Checking, ""},
+			{61 * time.Second, "b", Failed, "not healthy 1m1s after the boot: all checks pass, for 0s of 10s"},
+			{63 * time.Second, "c", Failed, ""},
+			{73 * time.Second, "c", Healthy, ""},
 		}},
 		"no deadline": {10 * time.Second, 0, []look{{24 * time.Hour, "", Checking, ""}}},
 		"a clock that is set back": {10 * time.Second, time.Minute, []look{
