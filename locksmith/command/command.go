@@ -100,11 +100,12 @@ func ValidateAll(setting string, programs [][]string) error {
 	return errors.Join(errs...)
 }
 
-// environment is this process's, without what the service manager meant for it alone.
+// environment is this process's, without what was meant for it alone: by the service
+// manager, and by who set up the agent, with a password among it perhaps.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(s string) bool {
 		key, _, _ := strings.Cut(s, "=")
-		return slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, key)
+		return strings.HasPrefix(key, "LOCKSMITHD_") || slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, key)
 	})
 }
 

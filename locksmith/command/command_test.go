@@ -27,12 +27,13 @@ func TestRun(t *testing.T) {
 		"an exit code":           {shell("echo no; echo why >&2; exit 3"), 3, "no\n", "why\n"},
 		"no shell":               {[]string{"/bin/echo", "$HOME; ls"}, 0, "$HOME; ls\n", ""},
 		"no input":               {[]string{"/bin/cat"}, 0, "", ""},
-		"the environment":        {shell("echo $A$NOTIFY_SOCKET"), 0, "2\n", ""},
+		"the environment":        {shell("echo $A$NOTIFY_SOCKET$LOCKSMITHD_ETCD_PASSWORD"), 0, "2\n", ""},
 		"its own exit code 137":  {shell("exit 137"), 137, "", ""},
 		"a signal that it traps": {shell("trap 'exit 7' TERM; kill $$"), 7, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+			t.Setenv("LOCKSMITHD_ETCD_PASSWORD", "s3cret")
 			t.Setenv("A", "1")
 			r, err := Run(t.Context(), c.argv, Options{Env: []string{"A=2"}})
 			if err != nil || r != (Result{ExitCode: c.code, Stdout: c.stdout, Stderr: c.stderr}) {
