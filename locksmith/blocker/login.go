@@ -9,8 +9,8 @@ import (
 )
 
 // inhibitors are the locks of logind that hold up a shutdown. They are asked
-// about, although logind itself knows them: a reboot that root asks for passes them
-// before systemd 257.
+// about, although logind itself knows them: before systemd 257 it lets root pass at
+// least those that root holds.
 type inhibitors struct {
 	list func(context.Context) ([]login1.Inhibitor, error)
 }
