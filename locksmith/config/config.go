@@ -1,0 +1,131 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/coordd/coordd/locksmith/window"
+)
+
+// Config is all that an agent is set to.
+type Config struct {
+	Store    Store         `yaml:"store"`
+	Machine  Machine       `yaml:"machine"`
+	Strategy Strategy      `yaml:"strategy"`
+	Window   window.Config `yaml:",inline"` // windows, blackouts, expected_duration, jitter
+	Reboot   Reboot        `yaml:"reboot"`
+	Metrics  Metrics       `yaml:"metrics"`
+	Poll     time.Duration `yaml:"poll"` // between two looks at the machine; 10ms to 1h
+}
+
+// Strategy is what a machine that wants to reboot does.
+type Strategy string
+
+const (
+	StrategySlot   Strategy = "etcd-lock" // takes a slot of its group first
+	StrategyReboot Strategy = "reboot"    // reboots without one: windows, blockers and hooks count all the same
+	StrategyOff    Strategy = "off"       // nothing: the agent ends
+)
+
+// Reboot says how this machine goes down.
+type Reboot struct {
+	Method  Method        `yaml:"method"`
+	Command []string      `yaml:"command"`  // program and arguments of MethodCommand; exit status 0: the machine goes down
+	Timeout time.Duration `yaml:"timeout"`  // until the machine must be going down; 1s to 1h
+	BackOff time.Duration `yaml:"back_off"` // after a reboot that failed; at most 30 days
+	Reason  string        `yaml:"reason"`   // for people, where the trigger gives none
+}
+
+// Method is who makes the machine reboot.
+type Method string
+
+const (
+	MethodReboot     Method = "reboot"      // logind
+	MethodSoftReboot Method = "soft-reboot" // logind, user space alone; systemd 254 or later
+	MethodCommand    Method = "command"     // a program, for machines without logind
+)
+
+// Metrics says where the agent shows its metrics.
+type Metrics struct {
+	Listen string `yaml:"listen"` // host:port for HTTP, as 127.0.0.1:9104; empty: nowhere
+}
+
+// Defaults are the settings of an agent that was told nothing.
+func (c *Config) Defaults() {
+	*c = Config{Strategy: StrategySlot, Poll: 5 * time.Second}
+	c.Store.Defaults()
+	c.Machine.Defaults()
+	c.Window.Defaults()
+	c.Reboot.Defaults()
+}
+
+// Defaults let logind reboot the machine.
+func (r *Reboot) Defaults() {
+	*r = Reboot{
+		Method: MethodReboot, Command: []string{}, Timeout: time.Minute, BackOff: 5 * time.Minute,
+		Reason: "a reboot is required",
+	}
+}
+
+// Validate names all that is wrong with c, or is nil. Each of the joined errors
+// begins with the setting.
+func (c *Config) Validate() error {
+	return errors.Join(
+		c.Store.Validate(),
+		c.Machine.Validate(),
+		c.Strategy.Validate(),
+		c.Window.Validate(),
+		c.Reboot.Validate(),
+		c.Metrics.Validate(),
+		between("poll", c.Poll, 10*time.Millisecond, time.Hour),
+	)
+}
+
+// Validate refuses what is no strategy.
+func (s Strategy) Validate() error {
+	switch s {
+	case StrategySlot, StrategyReboot, StrategyOff:
+		return nil
+	case "best-effort":
+		// It rebooted without a lock whenever the store could not be reached.
+		return errors.New("strategy: best-effort is gone: use etcd-lock, or reboot on a machine that needs no slot")
+	default:
+		return fmt.Errorf("strategy: %q must be etcd-lock, reboot or off", string(s))
+	}
+}
+
+// Validate names what is wrong with r.
+func (r *Reboot) Validate() error {
+	var errs []error
+	if !slices.Contains([]Method{MethodReboot, MethodSoftReboot, MethodCommand}, r.Method) {
+		errs = append(errs, fmt.Errorf("reboot.method: %q must be reboot, soft-reboot or command", string(r.Method)))
+	}
+	switch {
+	case r.Method == MethodCommand && (len(r.Command) == 0 || r.Command[0] == ""):
+		errs = append(errs, errors.New("reboot.command: reboot.method is command and no program is named"))
+	case r.Method != MethodCommand && len(r.Command) > 0:
+		errs = append(errs, fmt.Errorf("reboot.command: it is run if reboot.method is command alone, and that is %s", r.Method))
+	}
+	return errors.Join(append(errs,
+		between("reboot.timeout", r.Timeout, time.Second, time.Hour),
+		between("reboot.back_off", r.BackOff, 0, 30*24*time.Hour),
+		text("reboot.reason", r.Reason, 1),
+	)...)
+}
+
+// Validate names what is wrong with m.
+func (m *Metrics) Validate() error {
+	if m.Listen == "" {
+		return nil
+	}
+	return hostPort("metrics.listen", m.Listen)
+}
+
+func between(setting string, d, least, most time.Duration) error {
+	if d < least || d > most {
+		return fmt.Errorf("%s: %v must be from %v to %v", setting, d, least, most)
+	}
+	return nil
+}
