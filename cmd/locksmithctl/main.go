@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // windows name zones, and not every machine has their rules
 )
 
 // Exit codes. Success is 0.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // windows name zones, and not every machine has their rules
 
 	"github.com/coordd/coordd/locksmith/agent"
 	"github.com/coordd/coordd/locksmith/slots"

@@ -70,6 +70,7 @@ flag wins.`,
 		return fmt.Errorf("locksmithd: %w; see locksmithd --help", err)
 	})
 	o.bind(cmd.Flags())
+	cmd.AddCommand(newConfigCommand(environ))
 	return cmd
 }
 

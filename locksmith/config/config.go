@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/coordd/coordd/locksmith/window"
@@ -32,19 +31,18 @@ const (
 // Reboot says how this machine goes down.
 type Reboot struct {
 	Method  Method        `yaml:"method"`
-	Command []string      `yaml:"command"`  // program and arguments of MethodCommand; exit status 0: the machine goes down
+	Command []string      `yaml:"command"`  // program and arguments that reboot instead of logind, exit status 0: the machine goes down; empty: logind
 	Timeout time.Duration `yaml:"timeout"`  // until the machine must be going down; 1s to 1h
 	BackOff time.Duration `yaml:"back_off"` // after a reboot that failed; at most 30 days
 	Reason  string        `yaml:"reason"`   // for people, where the trigger gives none
 }
 
-// Method is who makes the machine reboot.
+// Method is what logind is asked for.
 type Method string
 
 const (
-	MethodReboot     Method = "reboot"      // logind
-	MethodSoftReboot Method = "soft-reboot" // logind, user space alone; systemd 254 or later
-	MethodCommand    Method = "command"     // a program, for machines without logind
+	MethodReboot     Method = "reboot"
+	MethodSoftReboot Method = "soft-reboot" // of user space alone; systemd 254 or later
 )
 
 // Metrics says where the agent shows its metrics.
@@ -99,14 +97,11 @@ func (s Strategy) Validate() error {
 // Validate names what is wrong with r.
 func (r *Reboot) Validate() error {
 	var errs []error
-	if !slices.Contains([]Method{MethodReboot, MethodSoftReboot, MethodCommand}, r.Method) {
-		errs = append(errs, fmt.Errorf("reboot.method: %q must be reboot, soft-reboot or command", string(r.Method)))
+	if r.Method != MethodReboot && r.Method != MethodSoftReboot {
+		errs = append(errs, fmt.Errorf("reboot.method: %q must be reboot or soft-reboot", string(r.Method)))
 	}
-	switch {
-	case r.Method == MethodCommand && (len(r.Command) == 0 || r.Command[0] == ""):
-		errs = append(errs, errors.New("reboot.command: reboot.method is command and no program is named"))
-	case r.Method != MethodCommand && len(r.Command) > 0:
-		errs = append(errs, fmt.Errorf("reboot.command: it is run if reboot.method is command alone, and that is %s", r.Method))
+	if len(r.Command) > 0 && r.Command[0] == "" {
+		errs = append(errs, errors.New("reboot.command[0]: it is empty: name the program"))
 	}
 	return errors.Join(append(errs,
 		between("reboot.timeout", r.Timeout, time.Second, time.Hour),

@@ -152,7 +152,7 @@ func TestLayers(t *testing.T) {
 	l := load(t, Input{Root: root,
 		Environ: []string{
 			"REBOOT_WINDOW_LENGTH=1h30m", "LOCKSMITHD_MACHINE_GROUP=env", "LOCKSMITHD_MACHINE_HOSTNAME=env", "LOCKSMITHD_REASON=", "HOME=/root",
-			"LOCKSMITHD_REBOOT_COMMAND=/sbin/kexec -e", "LOCKSMITHD_REBOOT_METHOD=command", "LOCKSMITHD_DEBUG=true", "LOCKSMITHD_VERSION=1",
+			"LOCKSMITHD_REBOOT_COMMAND=/sbin/kexec -e", "LOCKSMITHD_DEBUG=true", "LOCKSMITHD_VERSION=1",
 			`LOCKSMITHD_BLACKOUTS=[{from: 2026-12-20, to: 2027-01-02, reason: "the year's end"}]`, "LOCKSMITHD_SERVICE_HOST=10.0.0.1",
 		},
 		Flags: []Override{{"machine.group", "first", "--group"}, {"machine.group", "flag", "--group"}, {"machine.stage", "2", "--set"}},

@@ -70,9 +70,8 @@ func TestWrongSettings(t *testing.T) {
 
 		{"strategy: best-effort", ":1: strategy: best-effort is gone: use etcd-lock, or reboot"},
 		{"strategy: etcdlock", `:1: strategy: "etcdlock" must be etcd-lock, reboot or off`},
-		{"reboot: {method: kexec}", `:1: reboot.method: "kexec" must be reboot, soft-reboot or command`},
-		{"reboot: {method: command}", "reboot.command: reboot.method is command and no program is named"},
-		{"reboot: {command: [reboot]}", ":1: reboot.command: it is run if reboot.method is command alone"},
+		{"reboot: {method: kexec}", `:1: reboot.method: "kexec" must be reboot or soft-reboot`},
+		{"reboot: {command: [\"\", now]}", ":1: reboot.command[0]: it is empty"},
 		{"reboot: {command: systemctl reboot}", ":1: reboot.command: a list is expected"},
 		{"reboot: {timeout: 0s}", ":1: reboot.timeout: 0s must be"},
 		{"reboot: {back_off: -5m}", ":1: reboot.back_off: -5m0s must be"},
