@@ -258,3 +258,23 @@ func TestJitterOfTheWish(t *testing.T) {
 		t.Errorf("after the blackout it opens %v", next)
 	}
 }
+
+// TestYear: an agent that looks every five minutes through a year finds each of the 52 windows, and each for as long
+// as it is, whatever the clocks do.
+func TestYear(t *testing.T) {
+	s := schedule(t, Config{Windows: []Window{{Days: []string{"sun"}, Start: "02:00", Length: 2 * time.Hour, Zone: "Europe/Berlin"}}})
+	start, ticks, openings, was := at(t, "2026-01-01T00:00:00Z"), 0, 0, false
+	for now := start; now.Before(start.AddDate(1, 0, 0)); now = now.Add(5 * time.Minute) {
+		open := s.At(now, time.Time{}).Open
+		if open {
+			ticks++
+		}
+		if open && !was {
+			openings++
+		}
+		was = open
+	}
+	if openings != 52 || ticks != 52*24 {
+		t.Errorf("%d windows, open at %d looks, want 52 and %d", openings, ticks, 52*24)
+	}
+}
