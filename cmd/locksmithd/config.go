@@ -35,6 +35,7 @@ func (s *settings) bind(f *pflag.FlagSet) {
 		{"boot-id-file", "machine.boot_id_file", "file whose content differs after every boot"},
 		{"zone", "machine.zone", "failure domain of this machine"},
 		{"strategy", "strategy", "etcd-lock, reboot or off"},
+		{"sentinel-file", "triggers.sentinel_file", "a reboot is wanted while this file exists; it must not survive the reboot"},
 		{"reason", "reboot.reason", "why the machine reboots, for people"},
 		{"reboot-command", "reboot.command", "program and arguments that reboot instead of logind, split at spaces"},
 		{"poll", "poll", "time between two looks at the machine"},

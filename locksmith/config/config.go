@@ -5,18 +5,26 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coordd/coordd/locksmith/blocker"
+	"github.com/coordd/coordd/locksmith/health"
+	"github.com/coordd/coordd/locksmith/hooks"
+	"github.com/coordd/coordd/locksmith/trigger"
 	"github.com/coordd/coordd/locksmith/window"
 )
 
 // Config is all that an agent is set to.
 type Config struct {
-	Store    Store         `yaml:"store"`
-	Machine  Machine       `yaml:"machine"`
-	Strategy Strategy      `yaml:"strategy"`
-	Window   window.Config `yaml:",inline"` // windows, blackouts, expected_duration, jitter
-	Reboot   Reboot        `yaml:"reboot"`
-	Metrics  Metrics       `yaml:"metrics"`
-	Poll     time.Duration `yaml:"poll"` // between two looks at the machine; 10ms to 1h
+	Store    Store          `yaml:"store"`
+	Machine  Machine        `yaml:"machine"`
+	Strategy Strategy       `yaml:"strategy"`
+	Triggers trigger.Config `yaml:"triggers"`
+	Window   window.Config  `yaml:",inline"` // windows, blackouts, expected_duration, jitter
+	Blockers blocker.Config `yaml:"blockers"`
+	Hooks    hooks.Config   `yaml:"hooks"`
+	Reboot   Reboot         `yaml:"reboot"`
+	Health   health.Config  `yaml:"health"`
+	Metrics  Metrics        `yaml:"metrics"`
+	Poll     time.Duration  `yaml:"poll"` // between two looks at the machine; 10ms to 1h
 }
 
 // Strategy is what a machine that wants to reboot does.
@@ -55,8 +63,12 @@ func (c *Config) Defaults() {
 	*c = Config{Strategy: StrategySlot, Poll: 5 * time.Second}
 	c.Store.Defaults()
 	c.Machine.Defaults()
+	c.Triggers.Defaults()
 	c.Window.Defaults()
+	c.Blockers.Defaults()
+	c.Hooks.Defaults()
 	c.Reboot.Defaults()
+	c.Health.Defaults()
 }
 
 // Defaults let logind reboot the machine.
@@ -74,8 +86,12 @@ func (c *Config) Validate() error {
 		c.Store.Validate(),
 		c.Machine.Validate(),
 		c.Strategy.Validate(),
+		c.Triggers.Validate(),
 		c.Window.Validate(),
+		c.Blockers.Validate(),
+		c.Hooks.Validate(),
 		c.Reboot.Validate(),
+		c.Health.Validate(),
 		c.Metrics.Validate(),
 		between("poll", c.Poll, 10*time.Millisecond, time.Hour),
 	)

@@ -52,6 +52,9 @@ func Load(in Input) (*Loaded, error) {
 	for _, o := range in.Flags {
 		d.override(o)
 	}
+	if _, said := d.places["blockers.quorum"]; d.config.Strategy == StrategyReboot && !said {
+		d.config.Blockers.Quorum = false // a machine that takes no slot need not reach a store
+	}
 	// What could not be read was left at its default, so there is no point in looking at the whole.
 	if len(d.errs) == 0 {
 		d.validate()

@@ -193,6 +193,18 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestNoSlotNoStore: a machine that takes no slot does not ask the store whether it may go, unless it is told to.
+func TestNoSlotNoStore(t *testing.T) {
+	for file, want := range map[string]bool{
+		"": true, "strategy: reboot": false, "strategy: reboot\nblockers: {quorum: true}": true, "blockers: {quorum: false}": false,
+	} {
+		l := load(t, Input{Root: tree(t, map[string]string{etc: file})})
+		if l.Config.Blockers.Quorum != want {
+			t.Errorf("%q: quorum %t, want %t", file, l.Config.Blockers.Quorum, want)
+		}
+	}
+}
+
 // TestLists: the ways in which a list is given as text.
 func TestLists(t *testing.T) {
 	for text, want := range map[string][]string{
