@@ -6,6 +6,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/coordd/coordd/locksmith/window"
 )
 
 // TestWrongSettings: each is an error that names the setting and where it is written.
@@ -255,6 +258,15 @@ func FuzzLoad(f *testing.F) {
 		}
 		if err := l.Config.Validate(); err != nil {
 			t.Errorf("what was loaded is wrong: %v", err)
+		}
+		schedule, err := window.New(l.Config.Window, "machine-1", time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, now := range []time.Time{{}, time.Unix(1e9, 0), time.Unix(1774747800, 0)} {
+			if v := schedule.At(now, now); !v.Open && !v.Next.IsZero() && !schedule.At(v.Next, now).Open {
+				t.Errorf("at %v: %+v, and then it is not open", now, v)
+			}
 		}
 		if _, err := l.YAML(); err != nil {
 			t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -14,6 +15,8 @@ const (
 	MaxJitter = 24 * time.Hour
 	// MaxWindows and MaxBlackouts bound the lists.
 	MaxWindows, MaxBlackouts = 100, 1000
+
+	maxReasonBytes = 256
 )
 
 // Config says when a reboot may start.
@@ -37,7 +40,7 @@ type Blackout struct {
 	From   string `yaml:"from"`   // 2026-12-20, 2026-12-20 18:00 or RFC 3339; a day is its beginning
 	To     string `yaml:"to"`     // the same; the first moment that is free again
 	Zone   string `yaml:"zone"`   // IANA name; empty: the machine's own. RFC 3339 brings its own
-	Reason string `yaml:"reason"` // for people
+	Reason string `yaml:"reason"` // for people; one line
 }
 
 // Defaults allow a reboot at any time. A window that is set ends reboots five
@@ -129,7 +132,11 @@ func (b *Blackout) compile(setting string, local *time.Location) (blackout, erro
 	if fromErr == nil && toErr == nil && !out.start.Before(out.end) {
 		toErr = fmt.Errorf("%s.to: %s must be after from, %s; it is the first moment that is free again", setting, b.To, b.From)
 	}
-	return out, errors.Join(fromErr, toErr)
+	var reasonErr error
+	if len(b.Reason) > maxReasonBytes || strings.ContainsFunc(b.Reason, unicode.IsControl) {
+		reasonErr = fmt.Errorf("%s.reason: it must be one line of at most %d bytes", setting, maxReasonBytes)
+	}
+	return out, errors.Join(fromErr, toErr, reasonErr)
 }
 
 // zone finds an IANA zone. "Local" is not one: what it means is for New's caller to say.

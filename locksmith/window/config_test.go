@@ -59,6 +59,8 @@ func TestValidate(t *testing.T) {
 		{"blackouts[0].to: ", blackout(Blackout{From: "2026-12-20", To: "2026-02-30"})},
 		{"blackouts[0].to: ", blackout(Blackout{From: "2026-12-20", To: "2026-12-20"})},
 		{"blackouts[0].to: ", blackout(Blackout{From: "2026-12-21", To: "2026-12-20"})},
+		{"blackouts[0].reason: ", blackout(Blackout{From: "2026-12-20", To: "2026-12-21", Reason: "a\nb"})},
+		{"blackouts[0].reason: ", blackout(Blackout{From: "2026-12-20", To: "2026-12-21", Reason: strings.Repeat("x", 257)})},
 		{"blackouts[0].zone: ", blackout(Blackout{From: "2026-12-20", To: "2026-12-21", Zone: "Nowhere"})},
 	} {
 		err := test.config.Validate()

@@ -154,9 +154,12 @@ func (r *recurrence) occurrences(all []span, from, to time.Time) []span {
 	return all
 }
 
-// withoutBlackouts cuts the blackouts out of spans that do not meet.
+// withoutBlackouts cuts the blackouts out of spans that do not meet, by rising start, and leaves them so.
 func (s *Schedule) withoutBlackouts(spans []span) []span {
 	for _, b := range s.blackouts {
+		if n := len(spans); n == 0 || !spans[0].start.Before(b.end) || !b.start.Before(spans[n-1].end) {
+			continue
+		}
 		var left []span
 		for _, o := range spans {
 			if before := (span{o.start, earlier(o.end, b.start), o.zone}); before.start.Before(before.end) {
@@ -168,7 +171,6 @@ func (s *Schedule) withoutBlackouts(spans []span) []span {
 		}
 		spans = left
 	}
-	slices.SortFunc(spans, func(a, b span) int { return a.start.Compare(b.start) })
 	return spans
 }
 
