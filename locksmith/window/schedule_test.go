@@ -122,6 +122,10 @@ func TestSchedule(t *testing.T) {
 		"Apia leaves a Friday out": {Config{Windows: []Window{{Days: []string{"fri"}, Start: "12:00", Length: time.Hour, Zone: "Pacific/Apia"}}}, []moments{
 			{now: "2011-12-29T00:00:00Z", next: "2012-01-05T22:00:00Z"},
 		}},
+		"the last day of a leap year, far away": {Config{Windows: []Window{{Days: []string{"mon"}, Start: "02:00", Length: time.Hour, Zone: "Europe/Berlin"}}}, []moments{
+			{now: "2040-12-30T00:00:00Z", next: "2040-12-31T01:00:00Z"},
+			{now: "2040-12-31T01:30:00Z", until: "2040-12-31T02:00:00Z"},
+		}},
 		"a blackout from and to times that come twice": {Config{Blackouts: []Blackout{{From: "2026-10-25 02:10", To: "2026-10-25 02:20", Zone: "Europe/Berlin"}}}, []moments{
 			{now: "2026-10-25T00:10:00Z", next: "2026-10-25T01:20:00Z"},
 		}},

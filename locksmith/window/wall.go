@@ -1,6 +1,10 @@
 package window
 
-import "time"
+import (
+	"slices"
+	"sort"
+	"time"
+)
 
 // which picks one of two moments at which the clocks of a zone show the same.
 type which int
@@ -10,36 +14,32 @@ const (
 	lastOf
 )
 
-// furthest bounds how far a zone's clocks are from UTC.
+// furthest bounds how far the clocks of a zone are from UTC. No zone changes them
+// twice within the double of it.
 const furthest = 16 * time.Hour
 
 // atWall is the moment at which the clocks of loc show what wall, a time in UTC,
 // shows. A time that they skip is the moment in which they skip it; exists says
-// whether that is still on the day of wall. [time.Date] leaves both cases open.
+// whether that is still on the day of wall. [time.Date] leaves both cases open, and
+// [time.Time.ZoneBounds] is wrong on the last day of some leap years.
 func atWall(wall time.Time, loc *time.Location, pick which) (t time.Time, exists bool) {
-	found := false
-	var skip time.Time
-	for at := wall.Add(-furthest); at.Before(wall.Add(furthest)); {
-		_, offset := at.In(loc).Zone()
-		start, end := at.In(loc).ZoneBounds()
-		candidate := wall.Add(-time.Duration(offset) * time.Second)
-		after := !start.IsZero() && candidate.Before(start) // the clocks show more than wall all the time
-		before := !end.IsZero() && !candidate.Before(end)
-		switch {
-		case !after && !before && (!found || pick == lastOf):
-			t, found = candidate, true
-		case after && skip.IsZero():
-			skip = start // and in the stretch before they show less
-		}
-		if end.IsZero() {
-			break
-		}
-		at = end
+	_, before := wall.Add(-furthest).In(loc).Zone()
+	_, after := wall.Add(furthest).In(loc).Zone()
+	offsets := []int{max(before, after), min(before, after)} // the larger one makes an earlier moment of wall
+	if pick == lastOf {
+		slices.Reverse(offsets)
 	}
-	if found {
-		return t.In(loc), true
+	for _, offset := range offsets {
+		candidate := wall.Add(-time.Duration(offset) * time.Second).In(loc)
+		if _, is := candidate.Zone(); is == offset {
+			return candidate, true
+		}
 	}
-	skip = skip.In(loc)
+	start := wall.Add(-furthest)
+	skip := start.Add(time.Second * time.Duration(sort.Search(int(2*furthest/time.Second), func(n int) bool {
+		_, offset := start.Add(time.Duration(n) * time.Second).In(loc).Zone()
+		return offset != before
+	}))).In(loc)
 	y, m, d := skip.Date()
 	wy, wm, wd := wall.Date()
 	return skip, y == wy && m == wm && d == wd
