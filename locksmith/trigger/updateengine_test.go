@@ -277,16 +277,6 @@ func TestStrangers(t *testing.T) {
 	emit(t, stranger, body("UPDATE_STATUS_IDLE", "")...)
 	emit(t, stranger, needReboot)
 	emit(t, stranger)
-	if err := stranger.Emit("/com/coreos/update2", engineManager+".StatusUpdate", body(needReboot, "")...); err != nil {
-		t.Fatal(err)
-	}
-	if err := stranger.Emit(enginePath, engineManager+".StatusUpdates", body(needReboot, "")...); err != nil {
-		t.Fatal(err)
-	}
-	// One who claims that update_engine is another.
-	if err := stranger.Emit("/org/freedesktop/DBus", "org.freedesktop.DBus.NameOwnerChanged", engineService, "", stranger.Names()[0]); err != nil {
-		t.Fatal(err)
-	}
 	barrier(t, b)
 	await(t, s, "", "")
 	s.engine.DeliverSignal(engineManager, "StatusUpdate", &dbus.Signal{Sender: ":1.9999", Path: enginePath, Body: body(needReboot, "")})
@@ -294,6 +284,26 @@ func TestStrangers(t *testing.T) {
 	await(t, s, "", "")
 	if got := log.String(); strings.Count(got, "ignored a request for a reboot") != 1 || !strings.Contains(got, ":1.9999") {
 		t.Errorf("logged:\n%s", got)
+	}
+}
+
+// TestSignalsToTheAgentAlone: what is sent to one connection passes every match rule.
+func TestSignalsToTheAgentAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		iface, member string
+		signal        dbus.Signal
+	}{
+		"another object":    {engineManager, "StatusUpdate", dbus.Signal{Sender: ":1.9", Path: "/com/coreos/update2", Body: body(needReboot, "")}},
+		"another signal":    {engineManager, "StatusUpdates", dbus.Signal{Sender: ":1.9", Path: enginePath, Body: body(needReboot, "")}},
+		"another interface": {"com.coreos.update2.Manager", "StatusUpdate", dbus.Signal{Sender: ":1.9", Path: enginePath, Body: body(needReboot, "")}},
+		"a false bus":       {"org.freedesktop.DBus", "NameOwnerChanged", dbus.Signal{Sender: ":1.9", Path: "/org/freedesktop/DBus", Body: []any{engineService, "", ":1.9"}}},
+		"another's name":    {"org.freedesktop.DBus", "NameOwnerChanged", dbus.Signal{Sender: "org.freedesktop.DBus", Path: "/org/freedesktop/DBus", Body: []any{"com.example", "", ":1.9"}}},
+	} {
+		u := newUpdateEngine(func() {}, silent())
+		u.DeliverSignal(c.iface, c.member, &c.signal)
+		if u.owner.value != "" || u.status.value != (status{}) || len(u.strangers) != 0 {
+			t.Errorf("%s: %+v, %+v, %q", name, u.owner, u.status, u.strangers)
+		}
 	}
 }
 
