@@ -6,7 +6,8 @@ import (
 )
 
 // CanReboot returns nil if this process may reboot the machine now, without a
-// password. Since systemd 257 a block inhibitor is a reason why it may not.
+// password. A block inhibitor is a reason why it may not, for a user who is not root
+// and since systemd 257 for root.
 func (c *Conn) CanReboot(ctx context.Context) error {
 	var answer string
 	if err := c.ask(ctx, "CanReboot", nil, &answer); err != nil {
@@ -18,7 +19,7 @@ func (c *Conn) CanReboot(ctx context.Context) error {
 	case "na":
 		return fmt.Errorf("login1: this machine cannot be rebooted by logind (%s)", answer)
 	case "no", "challenge":
-		return fmt.Errorf("login1: this user may not reboot the machine (%s): run as root, or allow org.freedesktop.login1.reboot in polkit", answer)
+		return fmt.Errorf("login1: this user may not reboot the machine (%s): polkit has to allow org.freedesktop.login1.reboot, and no block inhibitor may be held", answer)
 	}
 	return fmt.Errorf("login1: the machine may not be rebooted (%s)", answer) // inhibited, inhibitor-blocked, challenge-inhibitor-blocked
 }

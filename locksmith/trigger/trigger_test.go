@@ -104,20 +104,6 @@ func TestNoSentinelFile(t *testing.T) {
 	}
 }
 
-func TestSentinelFileUnread(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root reads every file")
-	}
-	f := filepath.Join(t.TempDir(), "reboot-required")
-	write(t, f, "")
-	if err := os.Chmod(f, 0); err != nil {
-		t.Fatal(err)
-	}
-	if why, err := sentinelFile(f).Wanted(t.Context()); why != "" || err == nil {
-		t.Errorf("%q, %v", why, err)
-	}
-}
-
 func TestSentinelCommand(t *testing.T) {
 	for name, c := range map[string]struct{ script, why, fails string }{
 		"wanted":            {"echo a new kernel; echo more", "a new kernel", ""},
