@@ -72,6 +72,8 @@ func (*updateEngine) Name() string { return "update_engine" }
 
 // Wanted returns what is known. It waits for the first attempt to connect to the bus.
 func (u *updateEngine) Wanted(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	select {
 	case <-u.ready:
 	case <-ctx.Done():

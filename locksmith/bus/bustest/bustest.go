@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/godbus/dbus/v5"
@@ -81,6 +82,7 @@ func (b *Bus) Start() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.daemon = exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--nosyslog", "--print-address", "--config-file="+b.config)
+	b.daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that times out cleans up nothing
 	var complaints bytes.Buffer
 	b.daemon.Stderr = &complaints
 	out, err := b.daemon.StdoutPipe()
