@@ -26,3 +26,13 @@ func (a *announcements) DeliverSignal(iface, member string, s *dbus.Signal) {
 		}
 	}
 }
+
+// isPreparing reports whether the next announcement has come already, and says that the machine shuts down. It takes it.
+func (a *announcements) isPreparing() bool {
+	select {
+	case start := <-a.heard:
+		return start
+	default:
+		return false
+	}
+}

@@ -117,14 +117,8 @@ func (s *shutdown) start(ctx context.Context, timeout time.Duration, flags uint6
 	if err == nil {
 		return s.awaitStart(ctx, timeout)
 	}
-	if errors.Is(err, ErrUncertain) {
-		select {
-		case start := <-s.announced.heard: // instead of an answer
-			if start {
-				return nil
-			}
-		default:
-		}
+	if errors.Is(err, ErrUncertain) && s.announced.isPreparing() { // instead of an answer
+		return nil
 	}
 	return err
 }
@@ -155,18 +149,37 @@ func (s *shutdown) awaitStart(ctx context.Context, timeout time.Duration) error 
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	for {
-		select {
-		case start := <-s.announced.heard:
-			if start {
-				return nil
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrUncertain, context.Cause(ctx))
-		case <-s.conn.Context().Done():
-			return fmt.Errorf("%w: %w", ErrUncertain, bus.ErrEnded)
-		case <-timer.C:
+		start, err := s.hear(ctx, timer.C)
+		switch {
+		case errors.Is(err, errTimeIsUp):
 			return s.wasStarted(ctx)
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrUncertain, err)
+		case start:
+			return nil
 		}
+	}
+}
+
+var errTimeIsUp = errors.New("the time is up")
+
+// hear returns the next announcement, or why there is none: errTimeIsUp, the end of the connection or that of ctx.
+func (s *shutdown) hear(ctx context.Context, timeIsUp <-chan time.Time) (start bool, err error) {
+	select {
+	case start := <-s.announced.heard:
+		return start, nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-s.conn.Context().Done():
+		err = bus.ErrEnded
+	case <-timeIsUp:
+		err = errTimeIsUp
+	}
+	select {
+	case start := <-s.announced.heard: // before that
+		return start, nil
+	default:
+		return false, err
 	}
 }
 
@@ -192,17 +205,12 @@ func (s *shutdown) isCancelled(ctx context.Context, timeout time.Duration) bool 
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	for {
-		select {
-		case start := <-s.announced.heard:
-			if !start {
-				return true
-			}
-		case <-ctx.Done():
+		start, err := s.hear(ctx, timer.C)
+		if err != nil {
 			return false
-		case <-s.conn.Context().Done():
-			return false
-		case <-timer.C:
-			return false
+		}
+		if !start {
+			return true
 		}
 	}
 }
