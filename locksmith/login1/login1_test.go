@@ -159,6 +159,19 @@ func TestWarn(t *testing.T) {
 	}
 }
 
+// TestScheduledAfterACancelledReboot: what logind of systemd 252 leaves behind is no scheduled shutdown.
+func TestScheduledAfterACancelledReboot(t *testing.T) {
+	l := login1test.Start(t)
+	l.Schedule("reboot", time.Unix(0, 0))
+	var c login1.Conn
+	if kind, at, err := c.Scheduled(t.Context()); kind != "" || !at.IsZero() || err != nil {
+		t.Errorf("%q, %v, %v", kind, at, err)
+	}
+	if err := c.Warn(t.Context(), "a new kernel", aWhileAgo); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestLeavesTheShutdownsOfOthers: an operator's shutdown is neither replaced nor cancelled.
 func TestLeavesTheShutdownsOfOthers(t *testing.T) {
 	l := login1test.Start(t)

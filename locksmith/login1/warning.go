@@ -61,7 +61,7 @@ func (c *Conn) Scheduled(ctx context.Context) (kind string, at time.Time, err er
 	if err := c.property(ctx, "ScheduledShutdown", &scheduled); err != nil {
 		return "", time.Time{}, fmt.Errorf("login1: is a shutdown scheduled: %w", err)
 	}
-	if scheduled.Kind == "" {
+	if scheduled.Kind == "" || scheduled.At == 0 { // a reboot that logind has cancelled leaves its kind behind
 		return "", time.Time{}, nil
 	}
 	return scheduled.Kind, time.UnixMicro(int64(scheduled.At)), nil
