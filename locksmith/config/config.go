@@ -42,7 +42,7 @@ type Reboot struct {
 	Command []string      `yaml:"command"`  // program and arguments that reboot instead of logind, exit status 0: the machine goes down; empty: logind
 	Timeout time.Duration `yaml:"timeout"`  // until the machine must be going down; 1s to 1h
 	BackOff time.Duration `yaml:"back_off"` // after a reboot that failed; at most 30 days
-	Reason  string        `yaml:"reason"`   // for people, where the trigger gives none
+	Reason  string        `yaml:"reason"`   // for people, instead of what the triggers say; empty: that
 }
 
 // Method is what logind is asked for.
@@ -73,10 +73,7 @@ func (c *Config) Defaults() {
 
 // Defaults let logind reboot the machine.
 func (r *Reboot) Defaults() {
-	*r = Reboot{
-		Method: MethodReboot, Command: []string{}, Timeout: time.Minute, BackOff: 5 * time.Minute,
-		Reason: "a reboot is required",
-	}
+	*r = Reboot{Method: MethodReboot, Command: []string{}, Timeout: time.Minute, BackOff: 5 * time.Minute}
 }
 
 // Validate names all that is wrong with c, or is nil. Each of the joined errors
@@ -122,7 +119,7 @@ func (r *Reboot) Validate() error {
 	return errors.Join(append(errs,
 		between("reboot.timeout", r.Timeout, time.Second, time.Hour),
 		between("reboot.back_off", r.BackOff, 0, 30*24*time.Hour),
-		text("reboot.reason", r.Reason, 1),
+		text("reboot.reason", r.Reason, 0),
 	)...)
 }
 

@@ -19,13 +19,10 @@ type Machine struct {
 	Hostname    string `yaml:"hostname"`     // for people; empty: the machine's own
 	Zone        string `yaml:"zone"`         // failure domain; empty: none
 	Group       string `yaml:"group"`        // machines that share slots
-	Stage       int    `yaml:"stage"`        // 0 to 1000: a stage begins when those below it are through
-	Priority    int    `yaml:"priority"`     // -1000 to 1000: within its stage the highest goes first
+	Stage       int    `yaml:"stage"`        // 0 to slots.MaxStage: a stage begins when those below it are through
+	Priority    int    `yaml:"priority"`     // 0 to slots.MaxPriority: within its stage the highest goes first
 	StoreMember string `yaml:"store_member"` // auto, none, or the name of the store's member that runs here
 }
-
-// MaxStage bounds stages, and priorities on both sides of 0.
-const MaxStage = 1000
 
 // Defaults are a machine that systemd has given an id.
 func (m *Machine) Defaults() {
@@ -38,11 +35,11 @@ func (m *Machine) Defaults() {
 // Validate names what is wrong with m.
 func (m *Machine) Validate() error {
 	var errs []error
-	if m.Stage < 0 || m.Stage > MaxStage {
-		errs = append(errs, fmt.Errorf("machine.stage: %d must be from 0 to %d", m.Stage, MaxStage))
+	if m.Stage < 0 || m.Stage > slots.MaxStage {
+		errs = append(errs, fmt.Errorf("machine.stage: %d must be from 0 to %d", m.Stage, slots.MaxStage))
 	}
-	if m.Priority < -MaxStage || m.Priority > MaxStage {
-		errs = append(errs, fmt.Errorf("machine.priority: %d must be from -%d to %d", m.Priority, MaxStage, MaxStage))
+	if m.Priority < 0 || m.Priority > slots.MaxPriority {
+		errs = append(errs, fmt.Errorf("machine.priority: %d must be from 0 to %d", m.Priority, slots.MaxPriority))
 	}
 	if m.ID == "" {
 		errs = append(errs, absolute("machine.id_file", m.IDFile))
