@@ -67,6 +67,7 @@ var startsGoroutines = []string{
 	"cmd/coordctl/progress.go",
 	"cmd/coordctl/watch_interactive.go",
 	"cmd/coordd/main.go",
+	"cmd/locksmithd/serve.go",
 	"coordd/clients.go",
 	"coordd/expire/expire.go",
 	"coordd/httpapi/listener.go",

@@ -37,7 +37,11 @@ func (m *machine) run(ctx context.Context) error {
 			"--endpoints="+strings.Join(m.endpoints, ","), "--machine-id="+m.id,
 			"--reason=a new kernel", "--boot-id-file="+m.path("boot-id"),
 			"--sentinel-file="+m.path("reboot-required"), "--poll=500ms",
-			"--reboot-command=true") // the agent ends after it, and the machine counts as down
+			"--reboot-command=true", // the agent ends after it, and the machine counts as down
+			// What is asked of a real machine cannot be asked of this one: no systemd,
+			// nobody who is logged in, and it shares its addresses with the store.
+			"--set=blockers.inhibitors=false", "--set=blockers.users.block=false", "--set=machine.store_member=none",
+			"--set=health.boot_complete=false", "--set=health.stable_for=0s")
 		if err != nil {
 			return err
 		}

@@ -5,45 +5,69 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/coordd/coordd/locksmith/blocker"
+	"github.com/coordd/coordd/locksmith/health"
+	"github.com/coordd/coordd/locksmith/hooks"
 	"github.com/coordd/coordd/locksmith/slots"
+	"github.com/coordd/coordd/locksmith/window"
+	"github.com/coordd/coordd/recipes"
 )
 
-// takenBy marks the slots that agents took themselves.
-const takenBy = "locksmithd"
-
-// notWanted is the reason for staying up when none has failed.
+// notWanted is the reason for staying up when nothing has failed.
 const notWanted = "the reboot is no longer wanted"
 
 const (
-	storeTimeout  = 10 * time.Second // of one step's talk with the store; the step is then tried again
-	rebootTimeout = 2 * time.Minute  // of the reboot command
+	storeTimeout = 10 * time.Second // of one talk with the store; the step is then tried again
+	lookTimeout  = 2 * time.Minute  // of one look at the machine: triggers, blockers, sessions, checks
+	askedFor     = 2 * time.Minute  // how long after an uncertain answer the machine may yet go down
+	askedPoll    = time.Second      // between two looks whether it does
 )
 
 // Config says for which machine an agent speaks.
 type Config struct {
-	Group    *slots.Group
+	Client   *clientv3.Client // of the store, with Group
+	Group    *slots.Group     // nil: the machine reboots without a slot
 	Machine  Machine
+	Schedule *window.Schedule
+	Health   health.Config // by which the checks of Machine are judged
+	Users    blocker.Users
+
 	ID       string // machine id, unique in the group
 	Hostname string // for people
 	Zone     string // failure domain, may be empty
-	Reason   string // why the machine reboots, for people
+	Stage    int    // see slots.Record
+	Priority int    // see slots.Record
+	Version  string // of the program, for people
 
-	Poll    time.Duration // between two looks whether a reboot is wanted
-	BackOff time.Duration // after a reboot that could not be started
+	Poll    time.Duration // between two looks at the machine
+	BackOff time.Duration // after an attempt that came to nothing
+	Longest time.Duration // that the programs of one side may take together, or the reboot
 	Log     *slog.Logger
+	Metrics *Metrics
+
+	// Changed, if not nil, tells that another answer of Machine.Wanted may be expected.
+	Changed <-chan struct{}
+	// Tell, if not nil, is given the status whenever something was done, and within
+	// what time it will be called again unless the agent hangs.
+	Tell func(s slots.Status, within time.Duration)
 }
 
 // Validate says what is wrong with c, or nil.
 func (c *Config) Validate() error {
 	switch {
-	case c.Group == nil || c.Machine == nil || c.Log == nil:
-		return errors.New("agent: group, machine and log are needed")
+	case c.Machine == nil || c.Schedule == nil || c.Log == nil || c.Metrics == nil:
+		return errors.New("agent: machine, schedule, log and metrics are needed")
+	case c.Group != nil && c.Client == nil:
+		return errors.New("agent: a group needs the client of its store")
 	case c.ID == "":
 		return errors.New("agent: the machine id is empty")
-	case c.Poll <= 0 || c.BackOff <= 0:
-		return fmt.Errorf("agent: poll interval %v and back-off %v must be above 0", c.Poll, c.BackOff)
+	case c.Poll <= 0 || c.BackOff < 0 || c.Longest <= 0:
+		return fmt.Errorf("agent: poll interval %v and longest time %v must be above 0, and the back-off %v must not be below", c.Poll, c.Longest, c.BackOff)
 	}
 	return nil
 }
@@ -52,10 +76,28 @@ func (c *Config) Validate() error {
 type Agent struct {
 	config Config
 	state  State
-	slot   *slots.Slot // in Holding, Rebooting and Verifying
-	bootID string      // of the present boot, from Starting on
-	until  time.Time   // in BackingOff: when it ends
-	failed error       // in GivingUp: why the reboot could not be started; nil: none is wanted
+	since  time.Time // when the state was entered
+	bootID string    // of the present boot, from Starting on
+
+	wish   string    // why a reboot is wanted; "": it is not
+	wished time.Time // since when
+	opens  time.Time // when the window opens that is closed now
+	why    []string  // what keeps the machine from going on
+
+	session *recipes.Session // whose lease is behind the status and the place in the queue; nil: none
+	queued  bool             // the machine is in the queue with that lease
+	told    slots.Status     // that the store has with that lease
+	mute    bool             // that the status could not be reported is said already
+
+	slot    *slots.Slot    // from Holding to GivingUp, in Verifying and Failed; nil without a group
+	grace   *blocker.Grace // of this attempt, from Holding on
+	begun   bool           // programs before the reboot may have run: those after it must
+	drained bool           // programs before the reboot have run
+	looked  bool           // in Rebooting: the last look has found nothing
+	until   time.Time      // in Asked and BackingOff: when it ends
+	failure error          // in Asked and GivingUp: why
+	retreat State          // in GivingUp: what follows
+	watch   *health.Watch  // in Verifying and Failed
 }
 
 // New makes an agent that has not looked around yet.
@@ -70,207 +112,93 @@ func New(c Config) (*Agent, error) {
 func (a *Agent) State() State { return a.state }
 
 // Step takes the one step that the present state asks for and returns how long
-// nothing needs to be done, unless a slot becomes free; 0 means go on at once.
-// After an error the state is as before and the same step may be tried again.
+// nothing needs to be done, unless a slot becomes free or a trigger says that it has
+// changed; 0 means go on at once. After an error the state is as before, and the
+// same step may be tried again.
 func (a *Agent) Step(ctx context.Context, now time.Time) (idle time.Duration, err error) {
-	if a.state == Rebooting {
-		return 0, a.reboot(ctx) // divides its time itself
-	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
 	switch a.state {
 	case Starting:
-		return 0, a.start(ctx)
-	case Idle:
-		return a.look()
-	case Waiting:
-		return a.acquire(ctx, now)
+		return 0, a.start(ctx, now)
+	case Idle, Closed, Blocked:
+		return a.wait(ctx, now)
+	case Queued:
+		return a.queue(ctx, now)
 	case Holding:
-		return 0, a.announce(ctx)
-	case Verifying:
-		return 0, a.verify(ctx)
+		return a.hold(ctx, now)
+	case Draining:
+		return 0, a.drain(ctx, now)
+	case Rebooting:
+		return a.reboot(ctx, now)
+	case Asked:
+		return a.asked(ctx, now)
+	case Verifying, Failed:
+		return a.verify(ctx, now)
 	case GivingUp:
 		return 0, a.giveUp(ctx, now)
 	case BackingOff:
 		if now.Before(a.until) {
 			return a.until.Sub(now), nil
 		}
-		a.become(Idle)
+		a.become(Idle, now)
 	}
 	return 0, nil
 }
 
-// become changes the state.
-func (a *Agent) become(next State, why ...any) {
+// longest is how long the step of the present state may take.
+func (a *Agent) longest() time.Duration {
+	switch a.state {
+	case Draining, Rebooting, Verifying, Failed, GivingUp:
+		return lookTimeout + a.config.Longest + 2*storeTimeout
+	}
+	return lookTimeout + 3*storeTimeout
+}
+
+// become changes the state. why says what the machine waits for there, for people.
+func (a *Agent) become(next State, now time.Time, why ...string) {
 	if !a.state.CanBecome(next) {
 		panic(fmt.Sprintf("agent: %s cannot become %s", a.state, next))
 	}
-	a.config.Log.Info(next.String(), append([]any{"was", a.state.String()}, why...)...)
-	a.state = next
+	args := []any{"state", next.String(), "was", a.state.String()}
+	if a.slot != nil {
+		args = append(args, "fence", a.slot.Fence())
+	}
+	if a.wish != "" {
+		args = append(args, "wanted", a.wish)
+	}
+	if len(why) > 0 {
+		args = append(args, "why", strings.Join(why, "; "))
+	}
+	a.config.Log.Info(next.String(), args...)
+	a.config.Metrics.became(a.state, next)
+	a.config.Metrics.holds(a.slot != nil)
+	a.state, a.since, a.why = next, now, why
 }
 
-// start finds out what the machine was about when the last agent ended.
-func (a *Agent) start(ctx context.Context) error {
-	bootID, err := a.config.Machine.BootID()
-	if err != nil {
-		return err
-	}
-	slot, r, err := a.config.Group.Find(ctx, a.config.ID)
-	if errors.Is(err, slots.ErrNotHeld) {
-		a.bootID = bootID
-		a.become(Idle)
+// inStore runs one talk with the store. Without a group there is nothing to talk about.
+func (a *Agent) inStore(ctx context.Context, talk func(ctx context.Context) error) error {
+	if a.config.Group == nil {
 		return nil
 	}
-	if err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err := talk(ctx)
+	if err == nil || errors.Is(err, slots.ErrNotHeld) || errors.Is(err, slots.ErrRefused) || errors.Is(err, slots.ErrNotQueued) {
+		a.config.Metrics.talked()
 	}
-	switch {
-	case r.TakenBy != takenBy && (r.Phase == slots.Held || r.Phase == slots.Draining):
-		// An operator took it, for purposes of his own: it stays his until a reboot is wanted.
-		a.bootID = bootID
-		a.become(Idle, "slot of", r.TakenBy)
-		return nil
-	case r.Phase == slots.Back || r.Phase == slots.Verifying:
-	case r.BootID == bootID:
-		a.bootID, a.slot = bootID, slot
-		a.become(Holding, "why", "only the agent was restarted", "fence", slot.Fence())
-		return nil
-	default:
-		if err := slot.SetPhase(ctx, slots.Back, bootID, ""); err != nil {
-			return err
-		}
-	}
-	a.bootID, a.slot = bootID, slot
-	a.become(Verifying, "boot", bootID, "fence", slot.Fence())
-	return nil
+	return err
 }
 
-// look is the step of Idle.
-func (a *Agent) look() (time.Duration, error) {
-	wanted, err := a.config.Machine.Wanted()
-	if err != nil || !wanted {
-		return a.config.Poll, err
-	}
-	a.become(Waiting)
-	return 0, nil
+// setPhase records a phase of this possession under the present boot.
+func (a *Agent) setPhase(ctx context.Context, next slots.Phase, note string) error {
+	return a.inStore(ctx, func(ctx context.Context) error { return a.slot.SetPhase(ctx, next, a.bootID, note) })
 }
 
-// acquire is the step of Waiting.
-func (a *Agent) acquire(ctx context.Context, now time.Time) (time.Duration, error) {
-	wanted, err := a.config.Machine.Wanted()
-	if err != nil {
-		return 0, err
-	}
-	if !wanted {
-		a.become(Idle, "why", notWanted)
-		return 0, nil
-	}
+// toHooks is what programs are told of this reboot.
+func (a *Agent) toHooks(rebooted bool) hooks.Reboot {
 	c := &a.config
-	slot, err := c.Group.Acquire(ctx, slots.Record{
-		ID: c.ID, Hostname: c.Hostname, Zone: c.Zone, BootID: a.bootID,
-		TakenBy: takenBy, Reason: c.Reason, Since: now.UTC(),
-	})
-	if errors.Is(err, slots.ErrFull) {
-		return c.Poll, nil
+	r := hooks.Reboot{MachineID: c.ID, Hostname: c.Hostname, Zone: c.Zone, Reason: a.wish, BootID: a.bootID, Rebooted: rebooted}
+	if a.slot != nil {
+		r.Group, r.Fence = c.Group.Name(), a.slot.Fence()
 	}
-	if err != nil {
-		return 0, err
-	}
-	a.slot = slot
-	a.become(Holding, "fence", slot.Fence())
-	return 0, nil
-}
-
-// announce is the step of Holding: the record says that the machine goes before
-// it does, or a crash right after would look like a restart of the agent alone.
-func (a *Agent) announce(ctx context.Context) error {
-	wanted, err := a.config.Machine.Wanted()
-	if err != nil {
-		return err
-	}
-	if !wanted {
-		a.failed = nil
-		a.become(GivingUp, "why", notWanted)
-		return nil
-	}
-	err = a.slot.SetPhase(ctx, slots.Rebooting, a.bootID, "")
-	if errors.Is(err, slots.ErrNotHeld) {
-		a.become(Waiting, "why", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	a.become(Rebooting, "fence", a.slot.Fence())
-	return nil
-}
-
-// reboot is the step of Rebooting: the last look, then the command at once.
-func (a *Agent) reboot(ctx context.Context) error {
-	verifyCtx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	_, err := a.slot.Verify(verifyCtx)
-	if errors.Is(err, slots.ErrNotHeld) {
-		a.become(Waiting, "why", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	wanted, err := a.config.Machine.Wanted()
-	if err != nil {
-		return err
-	}
-	if !wanted {
-		a.failed = nil
-		a.become(GivingUp, "why", notWanted)
-		return nil
-	}
-	rebootCtx, cancel := context.WithTimeout(ctx, rebootTimeout)
-	defer cancel()
-	if a.failed = a.config.Machine.Reboot(rebootCtx); a.failed != nil {
-		a.become(GivingUp, "why", a.failed)
-		return nil
-	}
-	a.become(Gone)
-	return nil
-}
-
-// giveUp is the step of GivingUp. It is a state of its own, so that a repeat
-// after an error of the store does not run the reboot again.
-func (a *Agent) giveUp(ctx context.Context, now time.Time) error {
-	why := notWanted
-	if a.failed != nil {
-		why = a.failed.Error()
-	}
-	err := a.slot.SetPhase(ctx, slots.Held, a.bootID, why)
-	if err == nil {
-		err = a.slot.Release(ctx)
-	}
-	if err != nil && !errors.Is(err, slots.ErrNotHeld) {
-		return err
-	}
-	a.slot = nil
-	if a.failed != nil {
-		a.until = now.Add(a.config.BackOff)
-		a.become(BackingOff, "for", a.config.BackOff)
-		return nil
-	}
-	a.become(Idle)
-	return nil
-}
-
-// verify is the step of Verifying. Being able to write to the store is the
-// health that is asked for.
-func (a *Agent) verify(ctx context.Context) error {
-	err := a.slot.SetPhase(ctx, slots.Verifying, a.bootID, "")
-	if err == nil {
-		err = a.slot.Release(ctx)
-	}
-	if err != nil && !errors.Is(err, slots.ErrNotHeld) {
-		return err
-	}
-	a.slot = nil
-	a.become(Idle, "why", "the machine is back and the slot released")
-	return nil
+	return r
 }

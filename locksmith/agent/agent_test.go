@@ -3,71 +3,162 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/coordd/coordd/coordd/coorddtest"
+	"github.com/coordd/coordd/locksmith/blocker"
+	"github.com/coordd/coordd/locksmith/health"
+	"github.com/coordd/coordd/locksmith/hooks"
+	"github.com/coordd/coordd/locksmith/login1"
 	"github.com/coordd/coordd/locksmith/slots"
+	"github.com/coordd/coordd/locksmith/window"
 )
 
-// simulated is a machine whose reboot is a word.
+// simulated is a machine whose reboot is a word. Each call that does something is
+// told to did, if that is set, after it was done.
 type simulated struct {
-	boot    string
-	wanted  func() bool
-	refuse  error // what Reboot answers
-	reboots int
+	boot     int
+	wanted   []string
+	wantErr  error
+	blocks   []blocker.Reason
+	sessions []login1.Session
+	sick     string // why the checks do not pass
+	before   error
+	after    error
+	refuse   error // what Reboot answers
+	down     bool  // a shutdown is under way
+
+	onBefore, onBlocks func() // run in these calls, once
+	did                func(call string)
+	calls              []string // that did something
+	reboots            int      // that were asked for
 }
 
-func (m *simulated) BootID() (string, error) { return m.boot, nil }
-func (m *simulated) Wanted() (bool, error)   { return m.wanted(), nil }
+func (m *simulated) do(call string) {
+	m.calls = append(m.calls, call)
+	if m.did != nil {
+		m.did(call)
+	}
+}
+
+func once(f *func()) {
+	if run := *f; run != nil {
+		*f = nil
+		run()
+	}
+}
+
+func (m *simulated) bootID() string                                { return fmt.Sprintf("boot-%d", m.boot) }
+func (m *simulated) BootID(context.Context) (string, error)        { return m.bootID(), nil }
+func (m *simulated) Uptime(context.Context) (time.Duration, error) { return 0, nil }
+func (m *simulated) Member(context.Context) (string, error)        { return "store-1", nil }
+func (m *simulated) Wanted(context.Context) ([]string, error)      { return m.wanted, m.wantErr }
+func (m *simulated) Blocks(context.Context) []blocker.Reason       { once(&m.onBlocks); return m.blocks }
+func (m *simulated) GoingDown(context.Context) (bool, error)       { return m.down, nil }
+func (m *simulated) Sessions(context.Context) ([]login1.Session, error) {
+	return m.sessions, nil
+}
+func (m *simulated) Warn(_ context.Context, why string, at time.Time) error {
+	m.do("warn " + at.Format(time.TimeOnly) + " " + why)
+	return nil
+}
+func (m *simulated) Unwarn(context.Context) error { m.do("unwarn"); return nil }
+func (m *simulated) Before(_ context.Context, r hooks.Reboot) error {
+	once(&m.onBefore)
+	m.do("before")
+	return m.before
+}
+func (m *simulated) After(_ context.Context, r hooks.Reboot) error {
+	m.do(fmt.Sprintf("after rebooted=%t", r.Rebooted))
+	return m.after
+}
+func (m *simulated) Health(context.Context) health.Report {
+	if m.sick != "" {
+		return health.Report{Results: []health.Result{{Name: "check", Error: m.sick}}}
+	}
+	return health.Report{Passed: true}
+}
 func (m *simulated) Reboot(context.Context) error {
 	m.reboots++
+	m.do("reboot")
 	return m.refuse
 }
 
-func always() bool { return true }
-func never() bool  { return false }
-
 var noon = time.Date(2020, 1, 1, 12, 0, 0, 0, time.UTC)
 
+// world is one machine, its group, and the time.
 type world struct {
 	*testing.T
-	group   *slots.Group
+	client  *clientv3.Client
+	group   *slots.Group // nil: none
 	machine *simulated
+	windows window.Config
+	health  health.Config
+	users   blocker.Users
+	now     time.Time
 	agent   *Agent
 }
 
 // restart replaces the agent by a new one, as a boot or a restart of it does.
 func (w *world) restart() {
 	w.Helper()
-	a, err := New(Config{
-		Group: w.group, Machine: w.machine, ID: "m1", Hostname: "one", Reason: "a new kernel",
-		Poll: time.Second, BackOff: time.Minute, Log: slog.New(slog.DiscardHandler),
+	w.kill()
+	schedule, err := window.New(w.windows, "m1", time.UTC)
+	if err != nil {
+		w.Fatal(err)
+	}
+	metrics, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.agent, err = New(Config{
+		Client: w.client, Group: w.group, Machine: w.machine, Schedule: schedule, Health: w.health, Users: w.users,
+		ID: "m1", Hostname: "one", Zone: "rack-1", Poll: time.Second, BackOff: time.Minute, Longest: time.Minute,
+		Log: slog.New(slog.DiscardHandler), Metrics: metrics,
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.agent = a
+}
+
+// kill ends the agent as a crash does: nothing is said to the store.
+func (w *world) kill() {
+	if w.agent != nil && w.agent.session != nil {
+		w.agent.session.Detach()
+	}
+}
+
+// boot is the end of the machine and its next boot, with an agent of its own.
+func (w *world) boot() {
+	w.Helper()
+	w.machine.boot++
+	w.machine.wanted = nil
+	w.restart()
 }
 
 // steps demands the states that the next steps lead to.
 func (w *world) steps(want ...State) {
 	w.Helper()
 	for _, s := range want {
-		if _, err := w.agent.Step(w.Context(), noon); err != nil || w.agent.State() != s {
-			w.Fatalf("step to %s: %s, %v", s, w.agent.State(), err)
+		was := w.agent.State()
+		if _, err := w.agent.Step(w.Context(), w.now); err != nil || w.agent.State() != s {
+			w.Fatalf("the step of %s led to %s and not to %s: %v %v", was, w.agent.State(), s, err, w.agent.why)
 		}
 	}
 }
 
-// holders demands the phases of the group's records, by rising id.
-func (w *world) holders(want ...slots.Phase) *slots.State {
+// phases demands the phases of the group's records, by rising id.
+func (w *world) phases(want ...slots.Phase) *slots.State {
 	w.Helper()
 	s, err := w.group.State(w.Context())
 	if err != nil {
@@ -83,9 +174,41 @@ func (w *world) holders(want ...slots.Phase) *slots.State {
 	return s
 }
 
+// stays demands that the machine has not been told to reboot, ever.
+func (w *world) stays() {
+	w.Helper()
+	if w.machine.reboots != 0 {
+		w.Fatal("the machine was rebooted")
+	}
+}
+
+// why demands a word in what keeps the agent from going on.
+func (w *world) why(want string) {
+	w.Helper()
+	if got := strings.Join(w.agent.why, "; "); !strings.Contains(got, want) {
+		w.Errorf("%s because of %q, want %q in it", w.agent.state, got, want)
+	}
+}
+
+// history demands an event in the group's history.
+func (w *world) history(kind slots.Kind, reason string) {
+	w.Helper()
+	events, err := w.group.History(w.Context(), 100)
+	if err != nil || !slices.ContainsFunc(events, func(e slots.Event) bool { return e.Kind == kind && strings.Contains(e.Reason, reason) }) {
+		w.Errorf("history %+v, %v: want %s because of %q", events, err, kind, reason)
+	}
+}
+
+func (w *world) waiting(want int) {
+	w.Helper()
+	if s, err := w.group.State(w.Context()); err != nil || s.Waiting != want {
+		w.Errorf("%+v in the queue, want %d: %v", s, want, err)
+	}
+}
+
 func (w *world) take(id, takenBy string) *slots.Slot {
 	w.Helper()
-	s, err := w.group.Acquire(w.Context(), slots.Record{ID: id, BootID: "boot-1", TakenBy: takenBy})
+	s, err := w.group.Acquire(w.Context(), slots.Record{ID: id, BootID: "boot-0", TakenBy: takenBy, Reason: "on purpose"})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -99,203 +222,39 @@ func (w *world) release(s *slots.Slot) {
 	}
 }
 
-func TestAgent(t *testing.T) {
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{coorddtest.Start(t)}, Logger: zap.NewNop()})
+var store string // endpoint, for all tests
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "agent-test-")
+	if err != nil {
+		panic(err)
+	}
+	server, err := coorddtest.Run(dir, io.Discard)
+	if err != nil {
+		panic(err)
+	}
+	store = server.ClientURLs()[0]
+	code := m.Run()
+	server.Stop()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// inWorld runs a test in a world of its own, with a wish for a reboot.
+func inWorld(t *testing.T, test func(w *world)) {
+	client, err := slots.NewClient(slots.ClientConfig{Endpoints: []string{store}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	for name, test := range map[string]func(*world){
-		"reboots and comes back":                            testReboot,
-		"waits for its turn":                                testWaits,
-		"carries on after a restart of the agent":           testRestart,
-		"looks again in the last moment":                    testLastLook,
-		"does not reboot without its slot":                  testLostSlot,
-		"gives the slot back when the reboot fails":         testRebootFails,
-		"tells a crash while it held a slot from a restart": testCrash,
-		"checks again when it boots once more":              testBootsAgain,
-		"leaves an operator's slot alone":                   testOperator,
-		"runs until the reboot is under way":                testRun,
-	} {
-		t.Run(name, func(t *testing.T) {
-			g, err := slots.NewGroup(client, slots.DefaultPrefix, t.Name())
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &world{T: t, group: g, machine: &simulated{boot: "boot-1", wanted: always}}
-			w.restart()
-			test(w)
-		})
+	g, err := slots.NewGroup(client, "test/"+t.Name(), "web")
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func testReboot(w *world) {
-	w.steps(Idle, Waiting, Holding)
-	r := w.holders(slots.Held).Holders[0]
-	if r.ID != "m1" || r.Hostname != "one" || r.BootID != "boot-1" || r.Reason != "a new kernel" || r.TakenBy != "locksmithd" || !r.Since.Equal(noon) {
-		w.Errorf("record: %+v", r)
-	}
-	w.steps(Rebooting)
-	w.holders(slots.Rebooting)
-	if w.machine.reboots != 0 {
-		w.Fatal("the machine went down before its record said so")
-	}
-	w.steps(Gone)
-	w.holders(slots.Rebooting)
-
-	w.machine.boot, w.machine.wanted = "boot-2", never
+	w := &world{T: t, client: client, group: g, now: noon, machine: &simulated{wanted: []string{"a new kernel"}}}
+	t.Cleanup(func() { w.kill() })
 	w.restart()
-	w.steps(Verifying)
-	if r := w.holders(slots.Back).Holders[0]; r.BootID != "boot-2" {
-		w.Errorf("record: %+v, want the new boot", r)
-	}
-	w.steps(Idle)
-	w.holders()
-	if w.machine.reboots != 1 {
-		w.Errorf("%d reboots, want 1", w.machine.reboots)
-	}
+	test(w)
 }
 
-func testWaits(w *world) {
-	other := w.take("m0", "locksmithd")
-	w.steps(Idle, Waiting, Waiting, Waiting)
-	w.release(other)
-	w.steps(Holding)
-
-	w.take("m1", "locksmithd") // has it already: nothing changes
-	w.holders(slots.Held)
-}
-
-func testRestart(w *world) {
-	w.steps(Idle, Waiting, Holding)
-	fence := w.agent.slot.Fence()
-	w.restart()
-	w.steps(Holding, Rebooting)
-	w.restart() // between the record and the reboot
-	w.steps(Holding, Rebooting, Gone)
-	if w.agent.slot.Fence() != fence || w.machine.reboots != 1 {
-		w.Errorf("fence %d, then %d; %d reboots", fence, w.agent.slot.Fence(), w.machine.reboots)
-	}
-}
-
-func testLastLook(w *world) {
-	w.steps(Idle, Waiting, Holding)
-	w.machine.wanted = never
-	w.steps(GivingUp, Idle)
-	w.holders()
-
-	w.machine.wanted = always
-	w.steps(Waiting, Holding, Rebooting)
-	w.machine.wanted = never
-	w.steps(GivingUp, Idle)
-	w.holders()
-	if w.machine.reboots != 0 {
-		w.Error("the machine rebooted though nobody wanted it any more")
-	}
-}
-
-func testLostSlot(w *world) {
-	w.steps(Idle, Waiting, Holding)
-	w.release(w.agent.slot)
-	other := w.take("m0", "locksmithd")
-	w.steps(Waiting, Waiting)
-	w.release(other)
-
-	w.steps(Holding, Rebooting)
-	w.release(w.agent.slot)
-	w.take("m1", "locksmithd") // the same machine, another fence
-	w.steps(Waiting)
-	if w.machine.reboots != 0 {
-		w.Error("the machine rebooted without its slot")
-	}
-}
-
-func testRebootFails(w *world) {
-	w.machine.refuse = errors.New("an inhibitor is active")
-	w.steps(Idle, Waiting, Holding, Rebooting, GivingUp)
-	w.holders(slots.Rebooting)
-	slot := w.agent.slot
-	w.steps(BackingOff, BackingOff)
-	w.holders()
-	if _, err := slot.Verify(w.Context()); !errors.Is(err, slots.ErrNotHeld) {
-		w.Errorf("verify: %v", err)
-	}
-	if idle, err := w.agent.Step(w.Context(), noon.Add(59*time.Second)); err != nil || idle != time.Second {
-		w.Errorf("idle %v, %v, want 1s", idle, err)
-	}
-	if _, err := w.agent.Step(w.Context(), noon.Add(time.Minute)); err != nil || w.agent.State() != Idle {
-		w.Errorf("after the back-off: %s, %v", w.agent.State(), err)
-	}
-}
-
-func testCrash(w *world) {
-	w.steps(Idle, Waiting, Holding)
-	w.machine.boot, w.machine.wanted = "boot-2", never
-	w.restart()
-	w.steps(Verifying, Idle)
-	w.holders()
-}
-
-func testBootsAgain(w *world) {
-	w.steps(Idle, Waiting, Holding, Rebooting, Gone)
-	w.machine.boot, w.machine.wanted = "boot-2", never
-	w.restart()
-	w.steps(Verifying)
-	w.machine.boot = "boot-3"
-	w.restart()
-	w.steps(Verifying, Idle)
-	w.holders()
-}
-
-func testOperator(w *world) {
-	w.machine.wanted = never
-	w.take("m1", "locksmithctl")
-	w.steps(Idle)
-	w.machine.boot = "boot-2"
-	w.restart()
-	w.steps(Idle, Idle)
-	w.holders(slots.Held)
-
-	w.machine.wanted = always
-	w.steps(Waiting, Holding, Rebooting, Gone)
-	w.machine.boot, w.machine.wanted = "boot-3", never
-	w.restart()
-	w.steps(Verifying, Idle)
-	w.holders()
-}
-
-// testRun has nothing but the watch to wake the agent before its next look.
-func testRun(w *world) {
-	w.agent.config.Poll = time.Hour
-	other := w.take("m0", "locksmithd")
-	asked := make(chan struct{}, 100)
-	w.machine.wanted = func() bool { asked <- struct{}{}; return true }
-	ended := make(chan struct{})
-	go func() { w.agent.Run(w.Context()); close(ended) }()
-	<-asked
-	<-asked // in Waiting
-	w.release(other)
-	<-ended
-	if w.agent.State() != Gone || w.machine.reboots != 1 {
-		w.Errorf("%s after %d reboots", w.agent.State(), w.machine.reboots)
-	}
-}
-
-func TestTransitions(t *testing.T) {
-	for s := Starting; s <= Gone; s++ {
-		next, ok := transitions[s]
-		if !ok || strings.HasPrefix(s.String(), "state ") {
-			t.Errorf("%s is missing in a table", s)
-		}
-		if s != Gone && len(next) == 0 {
-			t.Errorf("%s has no way out", s)
-		}
-	}
-	a := &Agent{config: Config{Log: slog.New(slog.DiscardHandler)}}
-	defer func() {
-		if recover() == nil {
-			t.Error("the agent went from starting to gone")
-		}
-	}()
-	a.become(Gone)
-}
+var errRefused = errors.New("logind says no")

@@ -1,73 +1,45 @@
 package agent
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"os/exec"
-	"strings"
+	"time"
+
+	"github.com/coordd/coordd/locksmith/blocker"
+	"github.com/coordd/coordd/locksmith/health"
+	"github.com/coordd/coordd/locksmith/hooks"
+	"github.com/coordd/coordd/locksmith/login1"
 )
 
-// Machine is what an agent needs from the machine it runs on.
+// Machine is what an agent needs from the machine it runs on: a [Host], or one
+// that is simulated. All calls end soon after ctx does.
 type Machine interface {
-	// BootID names the present boot: it differs after every boot.
-	BootID() (string, error)
-	// Wanted reports whether a reboot is wanted now.
-	Wanted() (bool, error)
-	// Reboot asks for the reboot. nil means that the machine goes down.
+	// BootID names the present boot: it differs after every boot, and after every soft reboot.
+	BootID(ctx context.Context) (string, error)
+	// Uptime is how long ago the present boot began.
+	Uptime(ctx context.Context) (time.Duration, error)
+	// Member is the machine's name in the store's cluster, "" if it is no member.
+	Member(ctx context.Context) (string, error)
+	// Wanted returns why a reboot is wanted, none if it is not. An error takes nothing from the reasons.
+	Wanted(ctx context.Context) (reasons []string, err error)
+	// Blocks returns what forbids a reboot now.
+	Blocks(ctx context.Context) []blocker.Reason
+
+	// Sessions are those who are logged in.
+	Sessions(ctx context.Context) ([]login1.Session, error)
+	// Warn tells them that the machine reboots at a time, and why.
+	Warn(ctx context.Context, why string, at time.Time) error
+	// Unwarn takes that back.
+	Unwarn(ctx context.Context) error
+
+	// Before runs the programs before a reboot, After those after it.
+	Before(ctx context.Context, r hooks.Reboot) error
+	After(ctx context.Context, r hooks.Reboot) error
+	// Health runs the checks once.
+	Health(ctx context.Context) health.Report
+
+	// Reboot asks for the reboot. nil means that the machine goes down, an error
+	// with [login1.ErrUncertain] that it may, and any other that it does not.
 	Reboot(ctx context.Context) error
-}
-
-// Host is a real machine: a sentinel file wants the reboot, a command does it.
-type Host struct {
-	BootIDFile    string   // its content, without white space around it, is the boot id
-	SentinelFile  string   // a reboot is wanted while it exists; it must not survive the reboot
-	RebootCommand []string // program and arguments; its exit status is the answer
-}
-
-// BootID reads the boot id. An empty file is an error: it would make every boot alike.
-func (h *Host) BootID() (string, error) {
-	b, err := os.ReadFile(h.BootIDFile)
-	if err != nil {
-		return "", fmt.Errorf("agent: read boot id: %w", err)
-	}
-	id := strings.TrimSpace(string(b))
-	if id == "" {
-		return "", fmt.Errorf("agent: read boot id: %s is empty", h.BootIDFile)
-	}
-	return id, nil
-}
-
-// Wanted looks for the sentinel file.
-func (h *Host) Wanted() (bool, error) {
-	_, err := os.Stat(h.SentinelFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("agent: look for the sentinel file: %w", err)
-	}
-	return true, nil
-}
-
-// maxCommandOutput bounds how much of the reboot command's words an error quotes.
-const maxCommandOutput = 300
-
-// Reboot runs the command and reads its exit status.
-func (h *Host) Reboot(ctx context.Context) error {
-	if len(h.RebootCommand) == 0 {
-		return errors.New("agent: the reboot command is empty")
-	}
-	out, err := exec.CommandContext(ctx, h.RebootCommand[0], h.RebootCommand[1:]...).CombinedOutput()
-	if err == nil {
-		return nil
-	}
-	said := string(bytes.TrimSpace(out[:min(len(out), maxCommandOutput)]))
-	if said == "" {
-		return fmt.Errorf("agent: run %s: %w", h.RebootCommand[0], err)
-	}
-	return fmt.Errorf("agent: run %s: %w: %q", h.RebootCommand[0], err, said)
+	// GoingDown reports whether a shutdown is under way.
+	GoingDown(ctx context.Context) (bool, error)
 }
