@@ -38,6 +38,8 @@ type Host struct {
 	SoftReboot bool          // of user space alone
 	Command    []string      // program and arguments that reboot instead of logind; empty: logind
 	Timeout    time.Duration // until the machine must be going down
+
+	warned time.Time // of the last warning: the reboot that it told of
 }
 
 // BootID reads the boot id, and on a machine of systemd's the number of soft
@@ -113,11 +115,12 @@ func (h *Host) Sessions(ctx context.Context) ([]login1.Session, error) { return 
 
 // Warn lets logind tell everybody.
 func (h *Host) Warn(ctx context.Context, why string, at time.Time) error {
+	h.warned = at
 	return h.Logind.Warn(ctx, why, at)
 }
 
 // Unwarn lets logind tell everybody that the warning is off.
-func (h *Host) Unwarn(ctx context.Context) error { return h.Logind.Unwarn(ctx) }
+func (h *Host) Unwarn(ctx context.Context) error { return h.Logind.Unwarn(ctx, h.warned) }
 
 // Before runs the hooks before a reboot.
 func (h *Host) Before(ctx context.Context, r hooks.Reboot) error { return h.Hooks.Before(ctx, r) }
