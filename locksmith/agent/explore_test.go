@@ -14,6 +14,7 @@ import (
 	"github.com/coordd/coordd/locksmith/login1"
 	"github.com/coordd/coordd/locksmith/slots"
 	"github.com/coordd/coordd/locksmith/window"
+	"github.com/coordd/coordd/recipes/coordtest"
 )
 
 // explored is how many inputs long the sequences are of which every one is tried,
@@ -152,7 +153,10 @@ func (e *explorer) step() bool {
 	if e.agent.State() == Gone {
 		return false
 	}
-	before, had := e.record()
+	before, had := slots.Record{}, false
+	if e.agent.slot != nil { // else it has nothing to give back
+		before, had = e.record()
+	}
 	_, err := e.agent.Step(e.Context(), e.now)
 	for err == nil && e.agent.looked { // what the last look has found is acted upon at once
 		_, err = e.agent.Step(e.Context(), e.now)
@@ -164,10 +168,6 @@ func (e *explorer) step() bool {
 	after, has := e.record()
 	if had && (!has || after.Fence != before.Fence) {
 		e.gaveBack(before)
-	}
-	state, err := e.group.State(e.Context())
-	if err != nil || len(state.Holders) > 1 {
-		e.breaks("%d machines hold the one slot: %v", len(state.Holders), err)
 	}
 	if e.agent.State() == Idle && e.drained && !had {
 		e.breaks("idle, and left drained")
@@ -243,7 +243,10 @@ func (e *explorer) schedule() {
 func (e *explorer) situation() string {
 	a, m := e.agent, e.machine
 	r, held := e.record()
-	state, _ := e.group.State(e.Context())
+	state, err := e.group.State(e.Context())
+	if err != nil || len(state.Holders) > 1 {
+		e.Fatalf("%d machines hold the one slot: %v", len(state.Holders), err)
+	}
 	return fmt.Sprint(
 		a.state, a.wish != "", a.queued, a.slot != nil, a.slot != nil && held && a.slot.Fence() == r.Fence,
 		a.begun, a.drained, a.looked, a.failure != nil, a.retreat, a.until.After(e.now),
@@ -251,6 +254,14 @@ func (e *explorer) situation() string {
 		m.wanted != nil, m.blocks != nil, m.sick, m.refuse, m.before != nil, m.down, e.closed, e.going, e.drained,
 		held, r.Phase, r.Failed != "", r.BootID == m.bootID(), e.taken != nil, state.Waiting,
 	)
+}
+
+// inMemory is inWorld on a store without a disk.
+func inMemory(t *testing.T, test func(w *world)) {
+	inWorld(t, func(w *world) {
+		w.client = coordtest.Start(t).NewClient(t).Client
+		test(w)
+	})
 }
 
 // play replays a sequence on a fresh machine and group. ok reports that all of its
@@ -278,7 +289,7 @@ func play(base *world, open, shut *window.Schedule, run int, sequence []int) (e 
 // TestExplore tries every sequence of inputs, of a length, from every situation of
 // the journeys, and holds each step of the agent against the rules.
 func TestExplore(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inMemory(t, func(w *world) {
 		open, err := window.New(window.Config{}, "m1", time.UTC)
 		if err != nil {
 			t.Fatal(err)
@@ -338,7 +349,7 @@ func story(sequence []int) string {
 // TestExplorerComplains breaks the rules by hand.
 func TestExplorerComplains(t *testing.T) {
 	steps := func(n int) []int { return make([]int, n) }
-	inWorld(t, func(w *world) {
+	inMemory(t, func(w *world) {
 		schedule, err := window.New(window.Config{}, "m1", time.UTC)
 		if err != nil {
 			t.Fatal(err)
