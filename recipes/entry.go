@@ -128,7 +128,7 @@ func (e *entry) enqueue(ctx context.Context, onlyIfFree bool) (ahead *place, err
 	if onlyIfFree {
 		only = append(only, clientv3.Compare(clientv3.CreateRevision(e.line).WithPrefix(), "=", 0))
 	}
-	created, before, err := e.create(ctx, only, e.lookAhead()...)
+	created, before, err := e.create(ctx, only, e.getLast())
 	switch {
 	case err != nil:
 		return nil, err
@@ -244,16 +244,12 @@ func (s *Session) sameEpoch(resp *clientv3.TxnResponse, i int) error {
 	return context.Cause(s.ctx)
 }
 
-// lookAhead reads, for the moment before e enters the line, the youngest of it and how many keys it has.
-func (e *entry) lookAhead() []clientv3.Op {
-	return []clientv3.Op{e.getLast(), clientv3.OpGet(e.line, clientv3.WithPrefix(), clientv3.WithCountOnly())}
-}
-
-// nextOf is who was directly ahead when e entered the line, by what lookAhead found.
+// nextOf is who was directly ahead when e entered the line, by what getLast found just before. The count is of all keys
+// of the line, whatever the limit.
 func (e *entry) nextOf(before []*pb.ResponseOp) *place {
 	p := placeOf(firstOf(before), e.revision)
 	if p != nil {
-		p.line = before[1].GetResponseRange().GetCount()
+		p.line = before[0].GetResponseRange().GetCount()
 	}
 	return p
 }

@@ -155,7 +155,7 @@ func (p *petition) inTurn(ctx context.Context) error {
 
 func (p *petition) stand(ctx context.Context) error {
 	ungranted := clientv3.Compare(clientv3.CreateRevision(p.holding.key), "=", 0)
-	created, before, err := p.waiting.create(ctx, []clientv3.Cmp{ungranted}, p.waiting.lookAhead()...)
+	created, before, err := p.waiting.create(ctx, []clientv3.Cmp{ungranted}, p.waiting.getLast())
 	if err != nil {
 		return err
 	}
