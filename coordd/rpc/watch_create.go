@@ -72,6 +72,8 @@ func (ws *watchStream) open(w *watcher, options kvcore.WatchOptions) error {
 	w.cursor = cursor
 	ws.watchers[w.id] = w
 	created := &pb.WatchResponse{Header: ws.header(ws.Store.Revision()), WatchId: w.id, Created: true}
+	// Who wants progress and begins in the past hears at once that nothing was missed.
+	w.progressDue = w.progressNotify && 0 < w.startRevision && w.startRevision <= created.Header.Revision
 	if w.startRevision == 0 {
 		// A client that loses the stream before the first event resumes from
 		// this revision: it must be the one that the cursor stands at.

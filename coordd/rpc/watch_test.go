@@ -250,6 +250,37 @@ func TestProgressOfIdleWatchers(t *testing.T) {
 	}
 }
 
+// A client that begins in the past and wants progress need not wait for a tick to know that it has missed nothing.
+func TestProgressAtOnceOfTheQuietPast(t *testing.T) {
+	r := newRig(t, nil)
+	first := r.put(t, "a", "1")
+	last := r.put(t, "other", "1")
+	s := r.watch(t)
+	for id, start := range []int64{first + 1, first, last + 1, 0} {
+		s.create(&pb.WatchCreateRequest{Key: []byte("a"), StartRevision: start, ProgressNotify: true, WatchId: int64(id + 1)})
+		if got := s.next(); !got.Created {
+			t.Fatalf("%v, want created", got)
+		}
+		switch start {
+		case first + 1:
+			if got := s.next(); got.WatchId != 1 || len(got.Events) != 0 || got.Header.Revision != last {
+				t.Errorf("%v, want progress at revision %d", got, last)
+			}
+		case first:
+			if got := s.next(); len(got.Events) != 1 {
+				t.Errorf("%v, want the event", got)
+			}
+		}
+	}
+	// Those that begin at the present or later have nothing to tell.
+	r.put(t, "a", "2")
+	for range 4 {
+		if got := s.next(); len(got.Events) != 1 {
+			t.Errorf("%v, want the event", got)
+		}
+	}
+}
+
 func TestFragments(t *testing.T) {
 	const limit = 1000
 	var events []*mvccpb.Event
