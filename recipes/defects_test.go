@@ -137,7 +137,7 @@ func TestD5BrokenWatchIsNeverSuccess(t *testing.T) {
 		if err != nil || !strings.HasSuffix(method, "/Watch") {
 			return stream, err
 		}
-		return &cancellingStream{ClientStream: stream, cancels: func() bool {
+		return &cancellingStream{ClientStream: stream, ended: map[int64]bool{}, cancels: func() bool {
 			n := created.Add(1)
 			if n == broken+1 {
 				close(mended)
@@ -335,7 +335,8 @@ type cancellingStream struct {
 	grpc.ClientStream
 	cancels func() bool // of the next that is created
 
-	next *pb.WatchResponse // owned by RecvMsg
+	next  *pb.WatchResponse // owned by RecvMsg
+	ended map[int64]bool    // watch ids of which nothing may come any more; owned by RecvMsg
 }
 
 func (s *cancellingStream) RecvMsg(m any) error {
@@ -346,8 +347,13 @@ func (s *cancellingStream) RecvMsg(m any) error {
 		return nil
 	}
 	err := s.ClientStream.RecvMsg(m)
+	for err == nil && s.ended[resp.WatchId] {
+		proto.Reset(resp)
+		err = s.ClientStream.RecvMsg(m)
+	}
 	if err == nil && resp.Created && s.cancels() {
 		s.next = &pb.WatchResponse{Header: resp.Header, WatchId: resp.WatchId, Canceled: true, CancelReason: "the watch broke"}
+		s.ended[resp.WatchId] = true
 	}
 	return err
 }

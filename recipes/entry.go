@@ -340,7 +340,7 @@ func (e *entry) settle(ctx context.Context, ahead *place, err error) error {
 		err = e.wait(ctx, ahead)
 	}
 	if err == nil && !e.session.attached {
-		e.beginWatch()
+		e.beginWatch(e.revision)
 	}
 	if err == nil {
 		err = e.session.Valid()
@@ -371,14 +371,22 @@ func (e *entry) wait(ctx context.Context, ahead *place) (err error) {
 }
 
 // awaitGone waits until p may be gone: it was seen deleted, or the watch broke. gone reports that it was, at a revision at
-// which e was there; else the caller's next read settles it. The watch starts at the present and the read follows it; a
-// watch from a past revision would wait for the store to catch it up, 100 ms on etcd.
+// which e was there; else the caller's next read settles it. A prompt store sends what happened since p was seen. On
+// another the watch starts at the present and a read follows it; a watch from a past revision would wait for the store to
+// catch it up, 100 ms on etcd.
 func (e *entry) awaitGone(ctx context.Context, p place) (gone bool, err error) {
-	from, opts := e.besides(p)
-	for resp := range e.session.watch(ctx, from, append(opts, clientv3.WithFilterPut())...) {
+	from, to := e.besides(p)
+	if to == nil {
+		defer e.watchBeside(p)()
+	}
+	opts, prompt := append(to, clientv3.WithFilterPut()), e.session.prompt.Load()
+	if prompt {
+		opts = append(opts, clientv3.WithRev(p.seen+1))
+	}
+	for resp := range e.session.watch(ctx, from, opts...) {
 		switch {
 		case resp.Err() != nil:
-		case resp.Created && resp.Header.Revision != p.seen: // else it was there when the watch began
+		case resp.Created && !prompt && resp.Header.Revision != p.seen: // else it was there when the watch began
 			found, err := e.read(ctx, clientv3.OpGet(p.key, clientv3.WithKeysOnly()))
 			if err != nil || found == nil || found.revision != p.revision {
 				return err == nil, err
@@ -391,7 +399,7 @@ func (e *entry) awaitGone(ctx context.Context, p place) (gone bool, err error) {
 			return false, err
 		case mentions(resp.Events, p.key):
 			e.answer.Store(resp.Header)
-			return len(opts) > 0, nil
+			return len(to) > 0, nil
 		}
 	}
 	if !sleep(ctx, rewatchPause) {
@@ -405,11 +413,10 @@ const shortLine = 32
 
 // besides is the range to watch for p and for e itself, so that what happens to the two comes in its order. Where attempts
 // are named by time, as they are in recipes' own layout, few stand between them, and never more than the line had. Where
-// that may be many, or they stand in different directories, p is watched alone and the own key beside it.
+// that may be many, or they stand in different directories, p is to be watched alone: to is nil.
 func (e *entry) besides(p place) (from string, to []clientv3.OpOption) {
 	dir := e.key[:len(e.key)-len(e.attempt())]
 	if e.mark == "" || p.line == 0 || p.line > shortLine || !strings.HasPrefix(p.key, dir) {
-		e.beginWatch()
 		return p.key, nil
 	}
 	return min(p.key, e.key), []clientv3.OpOption{clientv3.WithRange(max(p.key, e.key) + "\x00")}
@@ -419,9 +426,6 @@ func (e *entry) besides(p place) (from string, to []clientv3.OpOption) {
 func mentions(events []*clientv3.Event, key string) bool {
 	return slices.ContainsFunc(events, func(event *clientv3.Event) bool { return string(event.Kv.Key) == key })
 }
-
-// beginWatch watches the own key from now on.
-func (e *entry) beginWatch() { e.watched.Do(func() { e.session.spawn(e.watchOwn) }) }
 
 // remove takes e away for good and reports whether it was there with its revision, or may have been. It can be repeated,
 // by several at a time.

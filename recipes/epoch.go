@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,19 +22,24 @@ const EpochKey = "/coordd/epoch"
 // ReadEpoch reads the epoch, linearizably, and the mod revision of its key, 0 where there is none: a transaction that
 // compares that one commits only while the epoch is the one that was read. A value that is no epoch is an error.
 func ReadEpoch(ctx context.Context, kv clientv3.KV) (epoch uint64, modRevision int64, err error) {
+	found, err := getEpoch(ctx, kv)
+	return found.number, found.revision, err
+}
+
+func getEpoch(ctx context.Context, kv clientv3.KV) (epoch, error) {
 	resp, err := kv.Get(ctx, EpochKey)
 	if err != nil {
-		return 0, 0, fmt.Errorf("recipes: read the epoch: %w", err)
+		return epoch{}, fmt.Errorf("recipes: read the epoch: %w", err)
 	}
 	if len(resp.Kvs) == 0 {
-		return 0, 0, nil
+		return epoch{seen: resp.Header.Revision}, nil
 	}
 	found := resp.Kvs[0]
-	epoch, err = strconv.ParseUint(string(found.Value), 10, 64)
+	number, err := strconv.ParseUint(string(found.Value), 10, 64)
 	if err != nil {
-		return 0, 0, fmt.Errorf("recipes: the value of %s is %.40q, not an epoch, which is a decimal number of 64 bits", EpochKey, found.Value)
+		return epoch{}, fmt.Errorf("recipes: the value of %s is %.40q, not an epoch, which is a decimal number of 64 bits", EpochKey, found.Value)
 	}
-	return epoch, found.ModRevision, nil
+	return epoch{number: number, revision: found.ModRevision, seen: resp.Header.Revision}, nil
 }
 
 // BumpEpoch raises the epoch and returns it: the Unix time in microseconds, or one more than before where that is not more.
@@ -66,17 +72,18 @@ func BumpEpoch(ctx context.Context, kv clientv3.KV) (uint64, error) {
 type epoch struct {
 	number   uint64
 	revision int64 // mod revision of EpochKey, 0 while there is no such key
+	seen     int64 // the store's revision when it was read
 	// denied says why the session may not read the epoch, and so take nothing that has a token.
 	denied error
 }
 
 // readEpoch reads the epoch for a session. Locks in etcd's layout need no permission for it.
 func readEpoch(ctx context.Context, client *clientv3.Client) (epoch, error) {
-	number, revision, err := ReadEpoch(ctx, client)
+	read, err := getEpoch(ctx, client)
 	if errors.Is(err, rpctypes.ErrPermissionDenied) {
 		return epoch{denied: fmt.Errorf("recipes: the user needs the permission to read %s: %w", EpochKey, err)}, nil
 	}
-	return epoch{number: number, revision: revision}, err
+	return read, err
 }
 
 // unchanged is true in a transaction while the epoch is the session's.
@@ -84,18 +91,33 @@ func (e epoch) unchanged() clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(EpochKey), "=", e.revision)
 }
 
+// promptAnswer is how soon after its creation a watch that starts at a past revision tells on a prompt store how far it is.
+// On others that comes with the ticks of some interval. To take one for the other costs time, and nothing else.
+const promptAnswer = 50 * time.Millisecond
+
 // watchEpoch ends the session when the epoch changes; what it misses, the next acquisition sees. The watch also keeps the
-// stream open that all of the session's watches share and that would otherwise come and go with each.
+// stream open that all of the session's watches share and that would otherwise come and go with each. The first one starts
+// where the epoch was read and learns in that way whether the store is prompt.
 func (s *Session) watchEpoch() {
 	if s.epoch.denied != nil {
 		return
 	}
-	for first := true; first || sleep(s.ctx, time.Second); first = false {
-		for resp := range s.watch(s.ctx, EpochKey) {
-			if len(resp.Events) > 0 {
+	opts := []clientv3.OpOption{clientv3.WithRev(s.epoch.seen), clientv3.WithProgressNotify()}
+	for first := true; first || sleep(s.ctx, time.Second); first, opts = false, nil {
+		var created time.Time
+		for resp := range s.watch(s.ctx, EpochKey, opts...) {
+			switch {
+			case resp.Created:
+				created = time.Now()
+			case resp.IsProgressNotify() && time.Since(created) < promptAnswer:
+				s.prompt.Store(true)
+			case slices.ContainsFunc(resp.Events, s.epoch.isNews):
 				s.end(ErrEpochChanged)
 				return
 			}
 		}
 	}
 }
+
+// isNews is false for the change that was read.
+func (e epoch) isNews(event *clientv3.Event) bool { return event.Kv.ModRevision != e.seen }

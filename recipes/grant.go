@@ -80,7 +80,7 @@ func (p *petition) acquire(ctx context.Context, place placement, onlyIfFree bool
 	if err == nil {
 		p.waiting.cancel(ErrUnlocked)
 		p.holding.unanswered += p.waiting.unanswered // the place in the queue must not come back either
-		p.holding.beginWatch()
+		p.holding.beginWatch(p.holding.revision)
 		err = errors.Join(p.session.Valid(), ctx.Err())
 	}
 	if err != nil {
@@ -180,7 +180,7 @@ func (p *petition) stand(ctx context.Context) error {
 // as in awaitGone. What was sent must not end with the place in the queue, which a grant takes away, so it has the
 // context beyond.
 func (p *petition) asFirst(ctx, beyond context.Context) error {
-	p.waiting.beginWatch()
+	p.waiting.beginWatch(p.waiting.revision)
 	for {
 		if err := p.review(ctx, beyond); !errors.Is(err, ErrLocked) {
 			return err

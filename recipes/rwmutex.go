@@ -184,7 +184,7 @@ func changed(from, to *entry, err error, mode fence.Mode, granted int64) (*Hold,
 		from.abandon()
 		return nil, fmt.Errorf("recipes: lock %s: %w", from.path, err)
 	}
-	to.beginWatch()
+	to.beginWatch(to.revision)
 	return newHold(to, mode, granted), nil
 }
 

@@ -95,6 +95,7 @@ type Session struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	streams atomic.Int64 // watches that were refused or not answered; see watch
+	prompt  atomic.Bool  // the store lets no watch wait that starts at a past revision; see watchEpoch
 	// deadline, on the clock now, is the end of validity. Written under mu; read without.
 	deadline atomic.Int64
 

@@ -41,7 +41,7 @@ var locks = []mutant{
 		name: "locks/D3-unseen-end",
 		what: "a waiter looks at who is ahead, never at its own key",
 		edits: []edit{
-			{"recipes/entry.go", `e.session.spawn(e.watchOwn)`, ``},
+			{"recipes/own.go", `e.session.spawn(func() { e.watchOwn(known) })`, ``},
 			{"recipes/entry.go", `.If(e.guard()).Then(ops...)`, `.Then(ops...)`},
 		},
 		pkg:  "./recipes",
@@ -58,7 +58,7 @@ var locks = []mutant{
 		name: "locks/D4-unseen-end",
 		what: "a writer looks at who is ahead, never at its own key",
 		edits: []edit{
-			{"recipes/entry.go", `e.session.spawn(e.watchOwn)`, ``},
+			{"recipes/own.go", `e.session.spawn(func() { e.watchOwn(known) })`, ``},
 			{"recipes/entry.go", `.If(e.guard()).Then(ops...)`, `.Then(ops...)`},
 		},
 		pkg:  "./recipes",
@@ -67,7 +67,7 @@ var locks = []mutant{
 	{
 		name:  "locks/D4-not-told",
 		what:  "a holder is not told that its key was deleted",
-		edits: []edit{{"recipes/entry.go", `e.session.spawn(e.watchOwn)`, ``}},
+		edits: []edit{{"recipes/own.go", `e.session.spawn(func() { e.watchOwn(known) })`, ``}},
 		pkg:   "./recipes",
 		test:  "TestD4WriterWhoseKeyIsDeletedHasLost",
 	},
