@@ -171,6 +171,13 @@ var locks = []mutant{
 		test:  "TestWaiterDeletedWithTheHolderHasLost",
 	},
 	{
+		name:  "locks/watch-from-now",
+		what:  "on a prompt store what happened before the watch began is missed",
+		edits: []edit{{"recipes/entry.go", `clientv3.WithRev(p.seen+1)`, `clientv3.WithRev(0)`}},
+		pkg:   "./recipes",
+		test:  "TestReleaseBeforeTheWatchIsSeen",
+	},
+	{
 		name: "locks/rw-writer-beside-readers",
 		what: "a writer waits for writers alone",
 		edits: []edit{{"recipes/lock.go", `l.newEntry(queueDir, writersDir, readersDir)`,
