@@ -21,12 +21,22 @@ type machine struct {
 	endpoints      []string
 }
 
+// settings leave out what is asked of a real machine and cannot be of this one: it
+// has no systemd and nobody is logged in, and it shares its addresses with the store.
+const settings = `machine: {store_member: none}
+blockers: {inhibitors: false, users: {block: false}}
+health: {boot_complete: false, stable_for: 0s}
+`
+
 // run boots the machine again and again, until ctx ends.
 func (m *machine) run(ctx context.Context) error {
 	if err := os.MkdirAll(m.path(), 0o700); err != nil {
 		return err
 	}
 	if err := os.WriteFile(m.path("reboot-required"), nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.path("locksmithd.yaml"), []byte(settings), 0o600); err != nil {
 		return err
 	}
 	for boot := 1; ; boot++ {
@@ -38,10 +48,7 @@ func (m *machine) run(ctx context.Context) error {
 			"--reason=a new kernel", "--boot-id-file="+m.path("boot-id"),
 			"--sentinel-file="+m.path("reboot-required"), "--poll=500ms",
 			"--reboot-command=true", // the agent ends after it, and the machine counts as down
-			// What is asked of a real machine cannot be asked of this one: no systemd,
-			// nobody who is logged in, and it shares its addresses with the store.
-			"--set=blockers.inhibitors=false", "--set=blockers.users.block=false", "--set=machine.store_member=none",
-			"--set=health.boot_complete=false", "--set=health.stable_for=0s")
+			"--config="+m.path("locksmithd.yaml"))
 		if err != nil {
 			return err
 		}

@@ -38,10 +38,10 @@ type simulated struct {
 	refuse   error // what Reboot answers
 	down     bool  // a shutdown is under way
 
-	onBefore, onBlocks func() // run in these calls, once
-	did                func(call string)
-	calls              []string // that did something
-	reboots            int      // that were asked for
+	onWanted func() // run in this call
+	did      func(call string)
+	calls    []string // that did something
+	reboots  int      // that were asked for
 }
 
 func (m *simulated) do(call string) {
@@ -51,20 +51,18 @@ func (m *simulated) do(call string) {
 	}
 }
 
-func once(f *func()) {
-	if run := *f; run != nil {
-		*f = nil
-		run()
-	}
-}
-
 func (m *simulated) bootID() string                                { return fmt.Sprintf("boot-%d", m.boot) }
 func (m *simulated) BootID(context.Context) (string, error)        { return m.bootID(), nil }
 func (m *simulated) Uptime(context.Context) (time.Duration, error) { return 0, nil }
 func (m *simulated) Member(context.Context) (string, error)        { return "store-1", nil }
-func (m *simulated) Wanted(context.Context) ([]string, error)      { return m.wanted, m.wantErr }
-func (m *simulated) Blocks(context.Context) []blocker.Reason       { once(&m.onBlocks); return m.blocks }
-func (m *simulated) GoingDown(context.Context) (bool, error)       { return m.down, nil }
+func (m *simulated) Blocks(context.Context) []blocker.Reason       { return m.blocks }
+func (m *simulated) Wanted(context.Context) ([]string, error) {
+	if m.onWanted != nil {
+		m.onWanted()
+	}
+	return m.wanted, m.wantErr
+}
+func (m *simulated) GoingDown(context.Context) (bool, error) { return m.down, nil }
 func (m *simulated) Sessions(context.Context) ([]login1.Session, error) {
 	return m.sessions, nil
 }
@@ -74,7 +72,6 @@ func (m *simulated) Warn(_ context.Context, why string, at time.Time) error {
 }
 func (m *simulated) Unwarn(context.Context) error { m.do("unwarn"); return nil }
 func (m *simulated) Before(_ context.Context, r hooks.Reboot) error {
-	once(&m.onBefore)
 	m.do("before")
 	return m.before
 }

@@ -111,12 +111,11 @@ func (w *watcher) follow(ctx context.Context, wanted bool) {
 
 func (w *watcher) run(ctx context.Context, changed chan<- struct{}, ended chan<- struct{}) {
 	defer close(ended)
-	for s, err := range w.agent.config.Group.Watch(ctx) {
+	for _, err := range w.agent.config.Group.Watch(ctx) {
 		if err != nil {
 			w.agent.config.Log.Warn("cannot watch the group", "error", err)
 			return
 		}
-		w.agent.config.Metrics.queue(s.Waiting)
 		select {
 		case changed <- struct{}{}:
 		default:

@@ -116,6 +116,7 @@ func (a *Agent) queue(ctx context.Context, now time.Time) (time.Duration, error)
 		return 0, nil
 	case errors.Is(err, slots.ErrRefused):
 		a.why = []string{err.Error()}
+		a.countQueue(ctx)
 		return a.config.Poll, nil
 	case err != nil:
 		return 0, err
@@ -124,6 +125,17 @@ func (a *Agent) queue(ctx context.Context, now time.Time) (time.Duration, error)
 	a.beginAttempt()
 	a.become(Holding, now)
 	return 0, nil
+}
+
+// countQueue is for the metrics alone: nothing waits for the answer.
+func (a *Agent) countQueue(ctx context.Context) {
+	_ = a.inStore(ctx, func(ctx context.Context) error {
+		s, err := a.config.Group.State(ctx)
+		if err == nil {
+			a.config.Metrics.queue(s.Waiting)
+		}
+		return err
+	})
 }
 
 // acquire takes a slot if it is the machine's turn. One that the machine has
