@@ -75,7 +75,7 @@ func fieldName(key string) string {
 		}
 		return '_'
 	}, strings.ToUpper(key))
-	if name == "" || name[0] < 'A' || name == "MESSAGE" || name == "PRIORITY" {
+	if name == "" || name[0] < 'A' || name[0] > 'Z' || name == "MESSAGE" || name == "PRIORITY" {
 		name = "X" + name
 	}
 	return name
