@@ -1,0 +1,270 @@
+package machines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var lacking = Lacking()
+
+func TestMain(m *testing.M) {
+	if lacking != nil {
+		os.Exit(m.Run()) // each test says that it cannot run
+	}
+	os.Exit(Isolated(m.Run))
+}
+
+// newFleet is a fleet that goes with the test.
+func newFleet(t *testing.T) *Fleet {
+	t.Helper()
+	if lacking != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(lacking)
+		}
+		t.Skip(lacking)
+	}
+	f, err := NewFleet(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			tell(t, f)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// tell shows what a fleet went through.
+func tell(t *testing.T, f *Fleet) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, e := range f.Events() {
+		t.Log(e)
+	}
+	for _, m := range f.Machines() {
+		journal, err := m.Journal(ctx, "")
+		if err != nil {
+			t.Log(err)
+		}
+		t.Logf("journal of %s ends with\n%s", m.Name, journal[max(0, len(journal)-4000):])
+	}
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func execute(t *testing.T, m *Machine, argv ...string) string {
+	t.Helper()
+	out, err := m.Exec(within(t, 30*time.Second), argv...)
+	must(t, err)
+	return strings.TrimSpace(out)
+}
+
+// bootMachines adds n machines and waits until all are up.
+func bootMachines(t *testing.T, f *Fleet, n int) []*Machine {
+	t.Helper()
+	for i := range n {
+		_, err := f.Add(Spec{Name: fmt.Sprintf("m%d", i+1)})
+		must(t, err)
+	}
+	start := time.Now()
+	must(t, f.Start())
+	for _, m := range f.Machines() {
+		must(t, m.WaitBoots(within(t, time.Minute), 1))
+	}
+	took := time.Since(start)
+	var memory int
+	for _, m := range f.Machines() {
+		memory += proportionalKiB(m)
+	}
+	t.Logf("%d machines up in %v; the processes of each have %d KiB", n, took.Round(10*time.Millisecond), memory/n)
+	return f.Machines()
+}
+
+// proportionalKiB is the memory of all processes of a machine, shared pages by their
+// share; without those that end while it looks.
+func proportionalKiB(m *Machine) (sum int) {
+	filepath.WalkDir(m.group(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Name() != "cgroup.procs" {
+			return nil
+		}
+		pids, _ := os.ReadFile(path)
+		for _, pid := range strings.Fields(string(pids)) {
+			rollup, _ := os.ReadFile("/proc/" + pid + "/smaps_rollup")
+			for line := range strings.Lines(string(rollup)) {
+				var kib int
+				if n, _ := fmt.Sscanf(line, "Pss: %d kB", &kib); n == 1 {
+					sum += kib
+				}
+			}
+		}
+		return nil
+	})
+	return sum
+}
+
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
+func TestRebootThroughLogind(t *testing.T) {
+	machines := bootMachines(t, newFleet(t), 3)
+	m := machines[0]
+	if state := execute(t, m, "systemctl", "is-system-running", "--wait"); state != "running" {
+		t.Errorf("the system is %s: %s", state, execute(t, m, "systemctl", "--failed"))
+	}
+	can := execute(t, m, "busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "CanReboot")
+	if can != `s "yes"` {
+		t.Errorf("logind on whether it can reboot: %s", can)
+	}
+	first := execute(t, m, "cat", bootIDFile)
+	if boots := m.Boots(); len(boots) != 1 || boots[0] != first {
+		t.Errorf("boots %v, the machine says %s", boots, first)
+	}
+	must(t, m.WriteFile("/var/lib/stays", "disk"))
+	must(t, m.WriteFile("/run/goes", "memory"))
+	execute(t, m, "systemd-cat", "--identifier=test", "echo", "before the reboot")
+
+	execute(t, m, "systemctl", "reboot")
+	must(t, m.WaitBoots(within(t, time.Minute), 2))
+	second := execute(t, m, "cat", bootIDFile)
+	if second == first || m.Boots()[1] != second {
+		t.Errorf("boots %v, the machine says %s", m.Boots(), second)
+	}
+	if got := execute(t, m, "ls", "/var/lib/stays"); got != "/var/lib/stays" {
+		t.Errorf("%q", got)
+	}
+	if out, err := m.Exec(t.Context(), "ls", "/run/goes"); err == nil {
+		t.Errorf("%s is there after the reboot", out)
+	}
+	if list := execute(t, m, "journalctl", "--list-boots", "--quiet"); strings.Count(list, "\n") != 1 {
+		t.Errorf("boots of the journal: %s", list)
+	}
+	journal, err := m.Journal(t.Context(), "")
+	must(t, err)
+	if !strings.Contains(journal, "before the reboot") || !strings.Contains(journal, "System is rebooting") {
+		t.Errorf("the journal says nothing of the reboot: %s", journal)
+	}
+	for _, other := range machines[1:] {
+		if got := other.Boots(); len(got) != 1 || got[0] == first || got[0] == second {
+			t.Errorf("boots of %s: %v", other.Name, got)
+		}
+	}
+	var story []What
+	for _, e := range m.fleet.Events() {
+		if e.Machine == m.Name {
+			story = append(story, e.What)
+		}
+	}
+	if want := []What{Booting, Up, Stopping, Ended, Booting, Up}; !slices.Equal(story, want) {
+		t.Errorf("events %v, want %v", story, want)
+	}
+}
+
+// answers tells whether a machine is on the bridge: it refuses a port where nobody listens.
+func answers(m *Machine) error {
+	conn, err := net.DialTimeout("tcp", m.IP+":9", 2*time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil
+	}
+	return fmt.Errorf("%s does not refuse port 9: %v", m.Name, err)
+}
+
+func TestWaysToGo(t *testing.T) {
+	f := newFleet(t)
+	machines := bootMachines(t, f, 3)
+	a, b, c := machines[0], machines[1], machines[2]
+
+	execute(t, a, "systemctl", "poweroff")
+	must(t, a.WaitFor(within(t, time.Minute), Ended, 0))
+
+	must(t, b.PowerCut())
+	b.StayOff()
+	for _, m := range []*Machine{a, b} {
+		if out, err := m.Exec(t.Context(), "true"); err == nil {
+			t.Errorf("%s is off and runs a command: %s", m.Name, out)
+		}
+	}
+	for _, e := range f.Events() {
+		if e.Machine == b.Name && e.What == Stopping {
+			t.Error("a power cut was announced")
+		}
+	}
+	must(t, b.Start())
+	must(t, b.WaitBoots(within(t, time.Minute), 2))
+
+	if got := execute(t, c, "getent", "hosts", b.Name); !strings.HasPrefix(got, b.IP) {
+		t.Errorf("%s is %q, want %s", b.Name, got, b.IP)
+	}
+	if err := answers(b); err != nil {
+		t.Error(err)
+	}
+	must(t, b.Part())
+	if err := answers(b); err == nil {
+		t.Errorf("%s answers without a link", b.Name)
+	}
+	must(t, b.Join())
+	if err := answers(b); err != nil {
+		t.Error(err)
+	}
+
+	c.StayOff()
+	execute(t, c, "systemctl", "reboot")
+	must(t, c.WaitFor(within(t, time.Minute), Ended, 0))
+	execute(t, b, "true")
+	if got := c.Boots(); len(got) != 1 {
+		t.Errorf("boots %v of a machine that does not come back", got)
+	}
+}
+
+func TestEightAtOnce(t *testing.T) {
+	machines := bootMachines(t, newFleet(t), 8)
+	seen := map[string]bool{}
+	for _, m := range machines {
+		seen[m.Boots()[0]] = true
+	}
+	if len(seen) != 8 {
+		t.Errorf("%d boot ids of 8 machines", len(seen))
+	}
+}
+
+// TestExecKeepsOffTheClock: the kernel's clock is the host's as well.
+func TestExecKeepsOffTheClock(t *testing.T) {
+	m := bootMachines(t, newFleet(t), 1)[0]
+	out := execute(t, m, "grep", "CapBnd", "/proc/self/status")
+	var rights uint64
+	if _, err := fmt.Sscanf(out, "CapBnd: %x", &rights); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	const sysTime = 25 // CAP_SYS_TIME in linux/capability.h
+	if rights&(1<<sysTime) != 0 {
+		t.Errorf("a command may set the clock: %s", out)
+	}
+}
