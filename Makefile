@@ -24,7 +24,7 @@ clients: ## the clients in other languages that tests run: npm's etcd3 (needs np
 demo: build ## six machines reboot one at a time while a member is killed; under a minute
 	$(GO) run ./e2e/demo
 
-test: build peers ## all tests; a few minutes on two cores (those on PostgreSQL need it installed)
+test: build peers ## all tests; a few minutes on two cores (those on PostgreSQL need it installed, those on machines root and systemd-nspawn)
 	$(GO) test -count=1 -timeout 15m ./...
 	$(GO) test -count=1 -timeout 5m ./recipes -on-etcd
 	cd e2e/databases && $(GO) test -count=1 -timeout 5m ./...

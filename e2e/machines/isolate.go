@@ -93,6 +93,10 @@ func prepare() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("machines: keep mounts private: %w", err)
 	}
+	// The same hierarchy cannot be mounted on itself, with another root.
+	if err := syscall.Unmount(groupRoot, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+		return fmt.Errorf("machines: unmount %s: %w", groupRoot, err)
+	}
 	for _, m := range []struct{ kind, at, options string }{
 		{"proc", "/proc", ""},
 		{"tmpfs", "/run", "mode=755"},
@@ -123,12 +127,16 @@ func unifiedHierarchy() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("machines: %w", err)
 	}
+	found := ""
 	for line := range strings.Lines(string(mounts)) {
 		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == "cgroup2" {
-			return fields[1], nil
+			found = fields[1] // the last one: an earlier one may be covered by it
 		}
 	}
-	return "", errors.New("machines: no cgroup2 is mounted on this host")
+	if found == "" {
+		return "", errors.New("machines: no cgroup2 is mounted on this host")
+	}
+	return found, nil
 }
 
 // sweep removes the control groups of programs that were killed.

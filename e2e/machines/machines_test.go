@@ -1,14 +1,18 @@
 package machines
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,22 +114,15 @@ func bootMachines(t *testing.T, f *Fleet, n int) []*Machine {
 // proportionalKiB is the memory of all processes of a machine, shared pages by their
 // share; without those that end while it looks.
 func proportionalKiB(m *Machine) (sum int) {
-	filepath.WalkDir(m.group(), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.Name() != "cgroup.procs" {
-			return nil
-		}
-		pids, _ := os.ReadFile(path)
-		for _, pid := range strings.Fields(string(pids)) {
-			rollup, _ := os.ReadFile("/proc/" + pid + "/smaps_rollup")
-			for line := range strings.Lines(string(rollup)) {
-				var kib int
-				if n, _ := fmt.Sscanf(line, "Pss: %d kB", &kib); n == 1 {
-					sum += kib
-				}
+	for _, pid := range processes(m.group()) {
+		rollup, _ := os.ReadFile("/proc/" + pid + "/smaps_rollup")
+		for line := range strings.Lines(string(rollup)) {
+			var kib int
+			if n, _ := fmt.Sscanf(line, "Pss: %d kB", &kib); n == 1 {
+				sum += kib
 			}
 		}
-		return nil
-	})
+	}
 	return sum
 }
 
@@ -267,4 +264,53 @@ func TestExecKeepsOffTheClock(t *testing.T) {
 	if rights&(1<<sysTime) != 0 {
 		t.Errorf("a command may set the clock: %s", out)
 	}
+}
+
+const hangVariable = "COORDD_MACHINES_HANG"
+
+// TestKilledProgramLeavesNothing runs this program in namespaces once more and kills it
+// while a machine is up.
+func TestKilledProgramLeavesNothing(t *testing.T) {
+	if os.Getenv(hangVariable) != "" {
+		bootMachines(t, newFleet(t), 1)
+		fmt.Println(hangVariable)
+		select {}
+	}
+	newFleet(t) // or it says why there can be none
+	cmd := exec.CommandContext(within(t, time.Minute), os.Args[0], "-test.run=^TestKilledProgramLeavesNothing$")
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, insideVariable) }), hangVariable+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	lines := bufio.NewReader(out)
+	for line := ""; !strings.Contains(line, hangVariable); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatalf("the program ended before its machine was up: %v", err)
+		}
+	}
+	group := filepath.Join(groupRoot, groupPrefix+strconv.Itoa(cmd.Process.Pid))
+	if procs := processes(group); len(procs) < 5 {
+		t.Errorf("the program and its machine are the processes %v", procs)
+	}
+	must(t, cmd.Process.Kill())
+	io.Copy(io.Discard, lines) // ends with the last process that could write
+	cmd.Wait()
+	sweep(groupRoot)
+	if _, err := os.Stat(group); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is left: %v", group, err)
+	}
+}
+
+// processes are the ids of all that run in a control group and below; those that come
+// and go while it looks may be missing.
+func processes(group string) (pids []string) {
+	filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == "cgroup.procs" {
+			here, _ := os.ReadFile(path)
+			pids = append(pids, strings.Fields(string(here))...)
+		}
+		return nil
+	})
+	return pids
 }

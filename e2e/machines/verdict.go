@@ -27,6 +27,7 @@ type History struct {
 type Rules struct {
 	MaxDown int      // as many machines may be down, or hold a slot, at the same time
 	Members []string // names of the store's members, of which one may be down at a time
+	GivenUp []string // names of the machines whose slots an operator gave back: they do not count
 }
 
 // Judge returns what in the history is against the rules: too many machines down, or
@@ -52,7 +53,7 @@ func (h *History) judgeDown(r Rules) (wrong []string) {
 		default:
 			continue
 		}
-		if !up[e.Machine] || down[e.Machine] {
+		if !up[e.Machine] || down[e.Machine] || slices.Contains(r.GivenUp, e.Machine) {
 			continue
 		}
 		down[e.Machine] = true
@@ -93,7 +94,7 @@ func (h *History) judgeSlots(r Rules) (wrong []string) {
 	}
 	for _, c := range h.Changes {
 		name, ok := h.holder(c.Key)
-		if !ok {
+		if !ok || slices.Contains(r.GivenUp, name) {
 			continue
 		}
 		t := held[name]

@@ -1,0 +1,356 @@
+package machines
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// agentUnit starts locksmithd when what the machine must run is active.
+const agentUnit = `[Unit]
+Wants=network-online.target
+Requires=boot-complete.target
+After=network-online.target boot-complete.target
+
+[Service]
+EnvironmentFile=/etc/locksmith/locksmithd.env
+ExecStart=/usr/bin/locksmithd
+Restart=on-failure
+RestartSec=1s
+`
+
+const (
+	rebootWanted = "/run/reboot-required"
+	rolloutTime  = 3 * time.Minute // after which it has hung
+	slotsPrefix  = "locksmith/"
+	counterKey   = "counter"
+)
+
+// rollout is a fleet whose first machines are the members of the store, with an agent on each machine.
+type rollout struct {
+	*testing.T
+	*Fleet
+	members   []*Machine
+	endpoints []string
+	client    *clientv3.Client // of the test, which stands on the bridge
+}
+
+// newRollout boots size machines, members of them with coordd; adjust changes what each
+// of them is, for instance the settings of its agent.
+func newRollout(t *testing.T, size, members int, adjust ...func(*Spec)) *rollout {
+	t.Helper()
+	r := &rollout{T: t, Fleet: newFleet(t)}
+	var cluster []string
+	for i := range members {
+		address := fmt.Sprintf(ipFormat, firstIP+i)
+		r.endpoints = append(r.endpoints, "http://"+address+":2379")
+		cluster = append(cluster, fmt.Sprintf("m%d=http://%s:2380", i+1, address))
+	}
+	for i := range size {
+		spec := Spec{
+			Name:     fmt.Sprintf("m%d", i+1),
+			Programs: map[string]string{"/usr/bin/locksmithd": program(t, "locksmithd")},
+			Files: map[string]string{
+				"/etc/systemd/system/locksmithd.service": agentUnit,
+				"/etc/locksmith/locksmithd.env":          "LOCKSMITHD_POLL=500ms\nLOCKSMITHD_ENDPOINTS=" + strings.Join(r.endpoints, ",") + "\n",
+			},
+			Units: []string{"locksmithd.service"},
+		}
+		if i < members {
+			r.makeMember(&spec, r.endpoints[i], strings.Join(cluster, ","))
+		}
+		for _, change := range adjust {
+			change(&spec)
+		}
+		m, err := r.Add(spec)
+		must(t, err)
+		if i < members {
+			r.members = append(r.members, m)
+		}
+	}
+	must(t, r.Start())
+	for _, m := range r.Machines() {
+		must(t, m.WaitBoots(within(t, rolloutTime), 1))
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: r.endpoints, Logger: zap.NewNop(),
+		DialKeepAliveTime: time.Second, DialKeepAliveTimeout: time.Second, // a machine that is off answers nothing
+	})
+	must(t, err)
+	t.Cleanup(func() { client.Close() })
+	r.client = client
+	return r
+}
+
+// makeMember installs coordd as its package does, with the settings of one member.
+func (r *rollout) makeMember(spec *Spec, clientURL, cluster string) {
+	spec.Programs["/usr/bin/coordd"] = program(r.T, "coordd")
+	for path, source := range map[string]string{
+		"/usr/lib/systemd/system/coordd.service": "coordd.service",
+		"/usr/lib/sysusers.d/coordd.conf":        "coordd-sysusers.conf",
+	} {
+		text, err := os.ReadFile(filepath.Join("../../deploy/systemd", source))
+		must(r.T, err)
+		spec.Files[path] = string(text)
+	}
+	peerURL := strings.TrimSuffix(clientURL, "79") + "80"
+	spec.Files["/etc/coordd/coordd.env"] = strings.Join([]string{
+		"COORDD_NAME=" + spec.Name, "COORDD_INITIAL_CLUSTER=" + cluster,
+		"COORDD_LISTEN_CLIENT_URLS=" + clientURL, "COORDD_ADVERTISE_CLIENT_URLS=" + clientURL,
+		"COORDD_LISTEN_PEER_URLS=" + peerURL, "COORDD_INITIAL_ADVERTISE_PEER_URLS=" + peerURL,
+	}, "\n") + "\n"
+	spec.Units = append(spec.Units, "coordd.service")
+	spec.Vital = append(spec.Vital, "coordd.service")
+}
+
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("../../bin", name))
+	must(t, err)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v; build it first with 'make build'", err)
+	}
+	return path
+}
+
+// wantReboots makes every one of these machines want a reboot.
+func (r *rollout) wantReboots(machines ...*Machine) {
+	r.Helper()
+	for _, m := range machines {
+		must(r.T, m.WriteFile(rebootWanted, ""))
+	}
+}
+
+// changes reads all that has ever happened in the store.
+func (r *rollout) changes() (changes []Change) {
+	r.Helper()
+	ctx := within(r.T, time.Minute)
+	present, err := r.client.Get(ctx, counterKey)
+	must(r.T, err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for resp := range r.client.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(1)) {
+		must(r.T, resp.Err())
+		for _, e := range resp.Events {
+			changes = append(changes, Change{e.Kv.ModRevision, string(e.Kv.Key), string(e.Kv.Value), e.Type == clientv3.EventTypeDelete})
+		}
+		if n := len(changes); n > 0 && changes[n-1].Revision >= present.Header.Revision {
+			return changes
+		}
+	}
+	r.Fatalf("the history ended early: %v", context.Cause(ctx))
+	return nil
+}
+
+// awaitHolders waits until the slots are held as wanted: phases by the names of machines.
+func (r *rollout) awaitHolders(what string, wanted func(phases map[string]string) bool) {
+	r.Helper()
+	ctx := clientv3.WithRequireLeader(within(r.T, rolloutTime))
+	h, phases := &History{Names: r.names()}, map[string]string{}
+	note := func(key, value string, deleted bool) {
+		var t trip
+		name, ok := h.holder(key)
+		switch {
+		case !ok:
+		case deleted:
+			delete(phases, name)
+		default:
+			must(r.T, t.follow(value))
+			phases[name] = t.phase
+		}
+	}
+	present, err := r.client.Get(ctx, slotsPrefix, clientv3.WithPrefix())
+	must(r.T, err)
+	for _, kv := range present.Kvs {
+		note(string(kv.Key), string(kv.Value), false)
+	}
+	next := present.Header.Revision + 1
+	for !wanted(phases) {
+		// The member at the other end may reboot: each watch goes on where the last one ended.
+		for resp := range r.client.Watch(ctx, slotsPrefix, clientv3.WithPrefix(), clientv3.WithRev(next)) {
+			for _, e := range resp.Events {
+				note(string(e.Kv.Key), string(e.Kv.Value), e.Type == clientv3.EventTypeDelete)
+				next = e.Kv.ModRevision + 1
+			}
+			if wanted(phases) {
+				return
+			}
+		}
+		if ctx.Err() != nil {
+			r.Fatalf("%s: the holders are %v", what, phases)
+		}
+	}
+}
+
+// names are those of the machines, by machine id.
+func (r *rollout) names() map[string]string {
+	names := map[string]string{}
+	for _, m := range r.Machines() {
+		names[m.ID] = m.Name
+	}
+	return names
+}
+
+// judge compares the history with the rules.
+func (r *rollout) judge(rules Rules, changes []Change) {
+	r.Helper()
+	h := &History{Names: r.names(), Events: r.Events(), Changes: changes}
+	for _, m := range r.members {
+		rules.Members = append(rules.Members, m.Name)
+	}
+	for _, wrong := range h.Judge(rules) {
+		r.Error(wrong)
+	}
+}
+
+// ack is a write that the store has acknowledged.
+type ack struct {
+	n  int
+	at time.Time
+}
+
+// writer counts up until it is stopped.
+type writer struct {
+	stop context.CancelFunc
+	runs sync.WaitGroup
+	acks []ack
+}
+
+func (r *rollout) startWriter() *writer {
+	ctx, stop := context.WithCancel(r.Context())
+	w := &writer{stop: stop}
+	w.runs.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			attempt, cancel := context.WithTimeout(ctx, time.Second)
+			_, err := r.client.Put(attempt, counterKey, strconv.Itoa(n))
+			cancel()
+			if err == nil {
+				w.acks = append(w.acks, ack{n, time.Now()})
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	return w
+}
+
+// check compares what was acknowledged with what is there. Something must have been
+// acknowledged during each time that a machine was down.
+func (w *writer) check(r *rollout, changes []Change) {
+	r.Helper()
+	written := map[string]bool{}
+	for _, c := range changes {
+		if c.Key == counterKey {
+			written[c.Value] = true
+		}
+	}
+	var longest time.Duration
+	for i, a := range w.acks {
+		if !written[strconv.Itoa(a.n)] {
+			r.Errorf("write %d was acknowledged and is not there", a.n)
+		}
+		if i > 0 {
+			longest = max(longest, a.at.Sub(w.acks[i-1].at))
+		}
+	}
+	down := map[string]time.Time{}
+	for _, e := range r.Events() {
+		switch e.What {
+		case Stopping:
+			down[e.Machine] = e.At
+		case Up:
+			since, was := down[e.Machine]
+			if was && !slices.ContainsFunc(w.acks, func(a ack) bool { return a.at.After(since) && a.at.Before(e.At) }) {
+				r.Errorf("no write was acknowledged while %s was down", e.Machine)
+			}
+		}
+	}
+	r.Logf("%d writes acknowledged, at most %v apart", len(w.acks), longest.Round(time.Millisecond))
+}
+
+// awaitReboots waits until these machines are up for the second time and no slot is held.
+func (r *rollout) awaitReboots(machines ...*Machine) {
+	r.Helper()
+	for _, m := range machines {
+		must(r.T, m.WaitBoots(within(r.T, rolloutTime), 2))
+	}
+	r.awaitHolders("all slots to be free", func(phases map[string]string) bool { return len(phases) == 0 })
+}
+
+// conclude ends a scenario: the history must keep to the rules.
+func (r *rollout) conclude(w *writer, rules Rules) {
+	r.Helper()
+	w.stop()
+	w.runs.Wait()
+	changes := r.changes()
+	w.check(r, changes)
+	r.judge(rules, changes)
+}
+
+// TestAllWantToReboot: five machines, three of them members of the store, want a reboot
+// at once; they go one after the other, and the store serves all the time.
+func TestAllWantToReboot(t *testing.T) {
+	r := newRollout(t, 5, 3)
+	w := r.startWriter()
+	start := time.Now()
+	r.wantReboots(r.Machines()...)
+	r.awaitReboots(r.Machines()...)
+	t.Logf("5 machines rebooted in %v", time.Since(start).Round(100*time.Millisecond))
+	r.conclude(w, Rules{MaxDown: 1})
+	for _, m := range r.Machines() {
+		if got := m.Boots(); len(got) != 2 {
+			t.Errorf("boots of %s: %v", m.Name, got)
+		}
+	}
+}
+
+// TestMachineThatNeverReturns: its slot stays taken and nobody else goes, until an
+// operator gives it back.
+func TestMachineThatNeverReturns(t *testing.T) {
+	r := newRollout(t, 4, 3)
+	w := r.startWriter()
+	lost, others := r.Machines()[3], r.Machines()[:3]
+	lost.StayOff()
+	r.wantReboots(lost)
+	must(t, lost.WaitFor(within(t, rolloutTime), Ended, 0))
+	r.wantReboots(others...)
+	for _, m := range others {
+		must(t, m.AwaitJournal(within(t, rolloutTime), "locksmithd.service", "msg=waiting"))
+	}
+	r.awaitHolders("the lost machine alone to hold a slot", func(phases map[string]string) bool {
+		return len(phases) == 1 && phases[lost.Name] == "rebooting"
+	})
+	for _, e := range r.Events() {
+		if e.What == Stopping && e.Machine != lost.Name {
+			t.Errorf("%v while the slot was taken", e)
+		}
+	}
+	r.locksmithctl("unlock", lost.ID)
+	r.awaitReboots(others...)
+	r.conclude(w, Rules{MaxDown: 1, GivenUp: []string{lost.Name}})
+}
+
+// locksmithctl runs an operator's command and returns what it prints.
+func (r *rollout) locksmithctl(args ...string) string {
+	r.Helper()
+	cmd := exec.CommandContext(within(r.T, time.Minute), program(r.T, "locksmithctl"),
+		append([]string{"-endpoint", strings.Join(r.endpoints, ",")}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.Fatalf("locksmithctl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
