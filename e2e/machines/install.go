@@ -24,6 +24,7 @@ const upUnit = `[Unit]
 Description=Tells that the machine is up
 After=network-online.target dbus.socket systemd-logind.service %[1]s
 Before=boot-complete.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
@@ -124,6 +125,10 @@ func (m *Machine) writeFiles() error {
 		if err := m.WriteFile(path, files[path]); err != nil {
 			return err
 		}
+	}
+	// What it would set outside of the machine's network is the host's.
+	if err := os.Symlink("/dev/null", m.path("etc/systemd/system/systemd-sysctl.service")); err != nil {
+		return fmt.Errorf("machines: %w", err)
 	}
 	wants := map[string][]string{
 		"boot-complete.target.requires": {"harness-up.service"},

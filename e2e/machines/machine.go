@@ -18,6 +18,9 @@ import (
 // rebootCode is how systemd-nspawn ends when its machine reboots.
 const rebootCode = 133
 
+// byReboot is the detail of such an end.
+const byReboot = "reboot"
+
 // noClock are the rights that no command gets which [Machine.Exec] runs: what they
 // change is the host's as well.
 const noClock = "-sys_time,-sys_module,-sys_rawio,-syslog,-wake_alarm"
@@ -139,7 +142,7 @@ func (m *Machine) follow(b *boot) {
 	m.mu.Unlock()
 	switch {
 	case code == rebootCode:
-		m.fleet.record(m.Name, Ended, "", "reboot")
+		m.fleet.record(m.Name, Ended, "", byReboot)
 	case code == 0:
 		m.fleet.record(m.Name, Ended, "", "power off")
 	default:
@@ -219,11 +222,26 @@ func boots(events []Event, machine string) (ids []string) {
 	return ids
 }
 
-// WaitBoots waits until the machine has come up for the n-th time.
+// WaitBoots waits until the machine has come up for the n-th time. One that has ended
+// otherwise than by a reboot does not come.
 func (m *Machine) WaitBoots(ctx context.Context, n int) error {
-	return m.fleet.Await(ctx, fmt.Sprintf("boot %d of %s", n, m.Name), func(events []Event) bool {
-		return len(boots(events, m.Name)) >= n
+	end := ""
+	err := m.fleet.Await(ctx, fmt.Sprintf("boot %d of %s", n, m.Name), func(events []Event) bool {
+		for _, e := range events {
+			switch {
+			case e.Machine != m.Name:
+			case e.What == Ended && e.Detail != byReboot:
+				end = e.Detail
+			case e.What == Booting:
+				end = ""
+			}
+		}
+		return end != "" || len(boots(events, m.Name)) >= n
 	})
+	if err == nil && len(m.Boots()) < n {
+		return fmt.Errorf("machines: %s has ended: %s", m.Name, end)
+	}
+	return err
 }
 
 // WaitFor waits for the first event of a kind after the first n events of the fleet.

@@ -134,7 +134,7 @@ func TestRebootThroughLogind(t *testing.T) {
 	if state := execute(t, m, "systemctl", "is-system-running", "--wait"); state != "running" {
 		t.Errorf("the system is %s: %s", state, execute(t, m, "systemctl", "--failed"))
 	}
-	can := execute(t, m, "busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "CanReboot")
+	can := execute(t, m, "busctl", "call", logind, "/org/freedesktop/login1", logind+".Manager", "CanReboot")
 	if can != `s "yes"` {
 		t.Errorf("logind on whether it can reboot: %s", can)
 	}
@@ -249,6 +249,50 @@ func TestEightAtOnce(t *testing.T) {
 	}
 	if len(seen) != 8 {
 		t.Errorf("%d boot ids of 8 machines", len(seen))
+	}
+}
+
+const logind = "org.freedesktop.login1"
+
+// logindRefuses is a D-Bus policy under which a call of logind's Reboot is an error.
+const logindRefuses = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <policy context="mandatory">
+    <deny send_destination="org.freedesktop.login1" send_interface="org.freedesktop.login1.Manager" send_member="Reboot"/>
+  </policy>
+</busconfig>
+`
+
+// policyFile is where a machine's bus finds it when it starts.
+const policyFile = "/etc/dbus-1/system.d/harness.conf"
+
+// inhibit takes an inhibitor of shutdowns and returns when logind lists it.
+func inhibit(t *testing.T, m *Machine, mode string) {
+	t.Helper()
+	execute(t, m, "systemd-run", "--unit=inhibitor", "--service-type=notify", "--property=NotifyAccess=all",
+		"systemd-inhibit", "--what=shutdown", "--who=backup", "--why=a backup runs", "--mode="+mode,
+		"sh", "-c", "systemd-notify --ready; exec sleep infinity")
+}
+
+// TestLogindSaysNo shows what scenarios use in which the reboot must not happen.
+func TestLogindSaysNo(t *testing.T) {
+	f := newFleet(t)
+	m, err := f.Add(Spec{Name: "m1", Files: map[string]string{policyFile: logindRefuses}})
+	must(t, err)
+	must(t, m.Start())
+	must(t, m.WaitBoots(within(t, time.Minute), 1))
+	out, err := m.Exec(t.Context(), "busctl", "call", logind, "/org/freedesktop/login1", logind+".Manager", "Reboot", "b", "false")
+	if err == nil || !strings.Contains(out, "Access denied") {
+		t.Errorf("logind's answer: %v, %s", err, out)
+	}
+	inhibit(t, m, "block")
+	if list := execute(t, m, "systemd-inhibit", "--list", "--no-legend"); !strings.Contains(list, "a backup runs") {
+		t.Errorf("inhibitors: %q", list)
+	}
+	execute(t, m, "systemctl", "stop", "inhibitor.service")
+	if list := execute(t, m, "systemd-inhibit", "--list", "--no-legend"); strings.Contains(list, "a backup runs") {
+		t.Errorf("inhibitors: %q", list)
 	}
 }
 

@@ -317,9 +317,24 @@ func TestAllWantToReboot(t *testing.T) {
 	}
 }
 
-// TestMachineThatNeverReturns: its slot stays taken and nobody else goes, until an
-// operator gives it back.
-func TestMachineThatNeverReturns(t *testing.T) {
+// TestMachineThatDoesNotReturn: its slot stays taken and nobody else goes, until it
+// returns after all, or an operator gives its slot back.
+func TestMachineThatDoesNotReturn(t *testing.T) {
+	t.Run("returns late", func(t *testing.T) {
+		testLost(t, func(r *rollout, lost *Machine) (rules Rules) {
+			must(r.T, lost.Start())
+			return Rules{MaxDown: 1}
+		})
+	})
+	t.Run("never returns", func(t *testing.T) {
+		testLost(t, func(r *rollout, lost *Machine) (rules Rules) {
+			r.locksmithctl("unlock", lost.ID)
+			return Rules{MaxDown: 1, GivenUp: []string{lost.Name}}
+		})
+	})
+}
+
+func testLost(t *testing.T, resolve func(*rollout, *Machine) Rules) {
 	r := newRollout(t, 4, 3)
 	w := r.startWriter()
 	lost, others := r.Machines()[3], r.Machines()[:3]
@@ -338,9 +353,54 @@ func TestMachineThatNeverReturns(t *testing.T) {
 			t.Errorf("%v while the slot was taken", e)
 		}
 	}
-	r.locksmithctl("unlock", lost.ID)
+	rules := resolve(r, lost)
 	r.awaitReboots(others...)
-	r.conclude(w, Rules{MaxDown: 1, GivenUp: []string{lost.Name}})
+	r.conclude(w, rules)
+}
+
+// TestMachineThatIsCutOff: it wants a reboot and hears of no slot, so it stays; nobody waits for it.
+func TestMachineThatIsCutOff(t *testing.T) {
+	r := newRollout(t, 4, 3)
+	w := r.startWriter()
+	apart := r.Machines()[3]
+	r.locksmithctl("lock", "operator")
+	r.wantReboots(r.Machines()...)
+	for _, m := range r.Machines() {
+		must(t, m.AwaitJournal(within(t, rolloutTime), "locksmithd.service", "msg=waiting"))
+	}
+	must(t, apart.Part())
+	r.locksmithctl("unlock", "operator")
+	r.awaitReboots(r.Machines()[:3]...)
+	if boots := apart.Boots(); len(boots) != 1 {
+		t.Errorf("boots of a machine that is cut off: %v", boots)
+	}
+	must(t, apart.Join())
+	r.awaitReboots(apart)
+	r.conclude(w, Rules{MaxDown: 1})
+}
+
+// TestLeaderReboots: the store loses the member that leads it, by its own slot.
+func TestLeaderReboots(t *testing.T) {
+	r := newRollout(t, 3, 3)
+	w := r.startWriter()
+	leader := r.leader()
+	r.wantReboots(leader)
+	r.awaitReboots(leader)
+	r.conclude(w, Rules{MaxDown: 1})
+}
+
+// leader is the machine whose member leads the store.
+func (r *rollout) leader() *Machine {
+	r.Helper()
+	for i, m := range r.members {
+		status, err := r.client.Status(within(r.T, time.Minute), r.endpoints[i])
+		must(r.T, err)
+		if status.Leader == status.Header.MemberId {
+			return m
+		}
+	}
+	r.Fatal("no member leads the store")
+	return nil
 }
 
 // locksmithctl runs an operator's command and returns what it prints.
