@@ -202,16 +202,13 @@ func (r *rollout) names() map[string]string {
 	return names
 }
 
-// judge compares the history with the rules.
-func (r *rollout) judge(rules Rules, changes []Change) {
-	r.Helper()
-	h := &History{Names: r.names(), Events: r.Events(), Changes: changes}
+// judge returns what speaks against the rules, to which it adds who the members are.
+func (r *rollout) judge(rules Rules, changes []Change) []string {
 	for _, m := range r.members {
 		rules.Members = append(rules.Members, m.Name)
 	}
-	for _, wrong := range h.Judge(rules) {
-		r.Error(wrong)
-	}
+	h := &History{Names: r.names(), Events: r.Events(), Changes: changes}
+	return h.Judge(rules)
 }
 
 // ack is a write that the store has acknowledged.
@@ -297,7 +294,9 @@ func (r *rollout) conclude(w *writer, rules Rules) {
 	w.runs.Wait()
 	changes := r.changes()
 	w.check(r, changes)
-	r.judge(rules, changes)
+	for _, wrong := range r.judge(rules, changes) {
+		r.Error(wrong)
+	}
 }
 
 // TestAllWantToReboot: five machines, three of them members of the store, want a reboot
@@ -356,6 +355,30 @@ func testLost(t *testing.T, resolve func(*rollout, *Machine) Rules) {
 	rules := resolve(r, lost)
 	r.awaitReboots(others...)
 	r.conclude(w, rules)
+}
+
+// TestLimitOfTwo has two machines down for certain: who allows one must complain.
+func TestLimitOfTwo(t *testing.T) {
+	r := newRollout(t, 3, 1)
+	w := r.startWriter()
+	r.locksmithctl("set-max", "2")
+	lost := r.Machines()[1:]
+	for _, m := range lost {
+		m.StayOff()
+	}
+	r.wantReboots(lost...)
+	for _, m := range lost {
+		must(t, m.WaitFor(within(t, rolloutTime), Ended, 0))
+	}
+	if wrong := r.judge(Rules{MaxDown: 1}, r.changes()); len(wrong) != 2 ||
+		!strings.Contains(wrong[0], "down at") || !strings.Contains(wrong[1], "held by m2 and m3") {
+		t.Errorf("two machines are down, and the checker says %q", wrong)
+	}
+	for _, m := range lost {
+		must(t, m.Start())
+	}
+	r.awaitReboots(lost...)
+	r.conclude(w, Rules{MaxDown: 2})
 }
 
 // TestMachineThatIsCutOff: it wants a reboot and hears of no slot, so it stays; nobody waits for it.
