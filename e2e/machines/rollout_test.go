@@ -17,11 +17,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// agentUnit starts locksmithd when what the machine must run is active.
+// agentUnit starts locksmithd when what the machine must run is active. In a shutdown
+// the bus goes after the agent: the answer to its call of Reboot comes through it.
 const agentUnit = `[Unit]
 Wants=network-online.target
 Requires=boot-complete.target
-After=network-online.target boot-complete.target
+After=network-online.target boot-complete.target dbus.service
 
 [Service]
 EnvironmentFile=/etc/locksmith/locksmithd.env
