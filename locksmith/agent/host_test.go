@@ -168,8 +168,8 @@ func TestLogind(t *testing.T) {
 				w.agent.config.Machine = &onLogind{w.machine, &Host{Logind: &login1.Conn{}, Timeout: 100 * time.Millisecond}}
 				logind.SetSessions(login1.Session{ID: "1", User: "alice", Class: "user", State: "active"})
 				w.steps(Idle, Queued, Holding, Holding)
-				if s := logind.Scheduled(); s.Kind != "dry-reboot" || logind.Wall().Text != "This machine reboots: a new kernel" {
-					t.Errorf("people were told %+v, %+v", s, logind.Wall())
+				if kind, _, dry := logind.Scheduled(); kind != "reboot" || !dry || logind.Wall().Text != "This machine reboots: a new kernel" {
+					t.Errorf("people were told of a %q, dry run %t, %+v", kind, dry, logind.Wall())
 				}
 				w.now = w.now.Add(time.Minute)
 				test.prepare(logind)
