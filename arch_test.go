@@ -68,6 +68,7 @@ var startsGoroutines = []string{
 	"cmd/coordctl/watch_interactive.go",
 	"cmd/coordd/main.go",
 	"cmd/locksmithd/serve.go",
+	"cmd/locksmithctl/service.go",
 	"coordd/clients.go",
 	"coordd/expire/expire.go",
 	"coordd/httpapi/listener.go",

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		if failed.hint != "" {
 			fmt.Fprintln(stderr, failed.hint)
 		}
-		return exitError
+		return cmp.Or(failed.code, exitError)
 	}
 	fmt.Fprintln(stderr, "Run 'locksmithctl help' for usage.")
 	return exitUsage
@@ -52,6 +53,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 type failure struct {
 	text string
 	hint string // what to do about it, may be empty
+	code int    // exit code, 0: exitError
 }
 
 func (f *failure) Error() string { return f.text }

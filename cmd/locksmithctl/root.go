@@ -59,6 +59,7 @@ Exit codes: 0 done, 1 the command failed or was refused, 2 the command line is w
 	addGroup(root, "change", "Change it:", newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s),
 		newPolicyCommand(s), newPauseCommand(s), newResumeCommand(s))
 	addGroup(root, "serve", "Serve others:", newServeCommand(s))
+	addGroup(root, "services", "Restart and start services in turn:", newRestartCommand(s), newStartSlotCommand(s))
 	return root
 }
 

@@ -1,0 +1,143 @@
+package restart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	systemdName      = "org.freedesktop.systemd1"
+	systemdPath      = dbus.ObjectPath("/org/freedesktop/systemd1")
+	managerInterface = systemdName + ".Manager"
+)
+
+// Manager is systemd, asked over the system's bus: at DBUS_SYSTEM_BUS_ADDRESS or
+// where it usually is. Each call opens the bus anew, because between two of them a
+// restart may wait for hours, and the bus be started anew as well.
+type Manager struct{}
+
+func call(ctx context.Context, conn *dbus.Conn, method string, args ...any) *dbus.Call {
+	return conn.Object(systemdName, systemdPath).CallWithContext(ctx, managerInterface+"."+method, 0, args...)
+}
+
+// Restart is [Systemd]'s.
+func (Manager) Restart(ctx context.Context, unit string) error {
+	conn, err := dbus.ConnectSystemBus()
+	if err != nil {
+		return fmt.Errorf("restart of %s: open the system bus: %w", unit, err)
+	}
+	defer conn.Close()
+	ended, err := listen(ctx, conn) // before the job can end
+	if err != nil {
+		return fmt.Errorf("restart of %s: listen to systemd: %w", unit, err)
+	}
+	var job dbus.ObjectPath
+	if err := call(ctx, conn, "RestartUnit", unit, "replace").Store(&job); err != nil {
+		return fmt.Errorf("restart of %s: %w", unit, err)
+	}
+	result, err := awaitJob(ctx, ended, job)
+	switch {
+	case err != nil:
+		return fmt.Errorf("restart of %s: %w", unit, err)
+	case result != "done":
+		return fmt.Errorf("restart of %s: the job's result is %s", unit, result)
+	}
+	return nil
+}
+
+// listen has systemd tell of the ends of all jobs.
+func listen(ctx context.Context, conn *dbus.Conn) (<-chan *dbus.Signal, error) {
+	signals := make(chan *dbus.Signal, 64)
+	conn.Signal(signals)
+	err := conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(systemdName), dbus.WithMatchObjectPath(systemdPath),
+		dbus.WithMatchInterface(managerInterface), dbus.WithMatchMember("JobRemoved"))
+	if err != nil {
+		return nil, err
+	}
+	// systemd sends no signals to a bus on which nobody has asked for them.
+	return signals, call(ctx, conn, "Subscribe").Err
+}
+
+// awaitJob returns the result of a job when it has ended.
+func awaitJob(ctx context.Context, ended <-chan *dbus.Signal, job dbus.ObjectPath) (result string, err error) {
+	for {
+		select {
+		case signal, open := <-ended:
+			if !open {
+				return "", errors.New("the bus was closed before the job's end")
+			}
+			if result, ours := jobResult(signal, job); ours {
+				return result, nil
+			}
+		case <-ctx.Done():
+			return "", fmt.Errorf("the job had not ended: %w", ctx.Err())
+		}
+	}
+}
+
+// jobResult reads JobRemoved(id, job, unit, result).
+func jobResult(signal *dbus.Signal, job dbus.ObjectPath) (result string, ours bool) {
+	var id uint32
+	var path dbus.ObjectPath
+	var unit string
+	if signal.Name != managerInterface+".JobRemoved" || dbus.Store(signal.Body, &id, &path, &unit, &result) != nil {
+		return "", false
+	}
+	return result, path == job
+}
+
+// Status is [Systemd]'s.
+func (Manager) Status(ctx context.Context, unit string) (s Status, err error) {
+	conn, err := dbus.ConnectSystemBus()
+	if err != nil {
+		return Status{}, fmt.Errorf("status of %s: open the system bus: %w", unit, err)
+	}
+	defer conn.Close()
+	var path dbus.ObjectPath
+	if err := call(ctx, conn, "LoadUnit", unit).Store(&path); err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", unit, err)
+	}
+	p, err := properties(ctx, conn, path, "Unit")
+	if err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", unit, err)
+	}
+	invocation, _ := p["InvocationID"].Value().([]byte)
+	s.Load, s.Active, s.Sub, s.Invocation = text(p["LoadState"]), text(p["ActiveState"]), text(p["SubState"]), string(invocation)
+	if !strings.HasSuffix(unit, ".service") {
+		return s, nil
+	}
+	if p, err = properties(ctx, conn, path, "Service"); err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", unit, err)
+	}
+	s.Result, s.OneShot = text(p["Result"]), text(p["Type"]) == "oneshot"
+	s.ExitStatus, _ = p["ExecMainStatus"].Value().(int32)
+	return s, nil
+}
+
+func properties(ctx context.Context, conn *dbus.Conn, unit dbus.ObjectPath, of string) (p map[string]dbus.Variant, err error) {
+	err = conn.Object(systemdName, unit).CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", 0, systemdName+"."+of).Store(&p)
+	return p, err
+}
+
+// text is a property's value, "" if it has none or is no text.
+func text(v dbus.Variant) string {
+	s, _ := v.Value().(string)
+	return s
+}
+
+// unitTypes are the suffixes that make a name a unit's.
+var unitTypes = []string{".service", ".socket", ".target", ".device", ".mount", ".automount", ".swap", ".timer", ".path", ".slice", ".scope"}
+
+// UnitName makes a full name of what people write: nginx is nginx.service.
+func UnitName(name string) string {
+	for _, t := range unitTypes {
+		if strings.HasSuffix(name, t) {
+			return name
+		}
+	}
+	return name + ".service"
+}

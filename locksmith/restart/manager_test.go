@@ -1,0 +1,197 @@
+package restart
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/prop"
+)
+
+const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir=DIR</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default"><allow send_destination="*"/><allow eavesdrop="false"/><allow own="*"/><allow user="*"/></policy>
+</busconfig>`
+
+// startBus runs a bus of its own, which is the system's for the test.
+func startBus(t *testing.T) *dbus.Conn {
+	t.Helper()
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		t.Skip("dbus-daemon is not installed")
+	}
+	dir, err := os.MkdirTemp("", "bus") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	config := filepath.Join(dir, "bus.conf")
+	if err := os.WriteFile(config, []byte(strings.ReplaceAll(busConfig, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("dbus-daemon", "--nofork", "--print-address", "--config-file="+config)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", strings.TrimSpace(address))
+	conn, err := dbus.ConnectSystemBus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// systemd1 is what tests need of org.freedesktop.systemd1: one unit, whose jobs end
+// as told.
+type systemd1 struct {
+	conn   *dbus.Conn
+	result string // of the next job; empty: it never ends
+
+	mu         sync.Mutex
+	subscribed []dbus.Sender
+	restarts   []string
+}
+
+const (
+	unitPath = dbus.ObjectPath("/org/freedesktop/systemd1/unit/web_2eservice")
+	jobPath  = dbus.ObjectPath("/org/freedesktop/systemd1/job/42")
+)
+
+func startSystemd1(t *testing.T) *systemd1 {
+	t.Helper()
+	s := &systemd1{conn: startBus(t), result: "done"}
+	if err := s.conn.Export(s, systemdPath, managerInterface); err != nil {
+		t.Fatal(err)
+	}
+	readable := func(value any) *prop.Prop { return &prop.Prop{Value: value, Emit: prop.EmitFalse} }
+	_, err := prop.Export(s.conn, unitPath, prop.Map{
+		systemdName + ".Unit": {
+			"LoadState": readable("loaded"), "ActiveState": readable("failed"), "SubState": readable("failed"),
+			"InvocationID": readable([]byte{1, 2, 3}),
+		},
+		systemdName + ".Service": {
+			"Type": readable("oneshot"), "Result": readable("exit-code"), "ExecMainStatus": readable(int32(7)),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := s.conn.RequestName(systemdName, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		t.Fatalf("name: %v, %v", reply, err)
+	}
+	return s
+}
+
+func (s *systemd1) Subscribe(sender dbus.Sender) *dbus.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subscribed = append(s.subscribed, sender)
+	return nil
+}
+
+func (s *systemd1) LoadUnit(name string) (dbus.ObjectPath, *dbus.Error) {
+	if name != unit {
+		return "", dbus.NewError("org.freedesktop.systemd1.NoSuchUnit", []any{"Unit " + name + " not found."})
+	}
+	return unitPath, nil
+}
+
+// RestartUnit ends the job before it answers, which is the worst that systemd can do
+// to whoever listens, and another one before that.
+func (s *systemd1) RestartUnit(sender dbus.Sender, name, mode string) (dbus.ObjectPath, *dbus.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restarts = append(s.restarts, name+" "+mode)
+	if name != unit {
+		return "", dbus.NewError("org.freedesktop.systemd1.NoSuchUnit", []any{"Unit " + name + " not found."})
+	}
+	if s.result != "" && slices.Contains(s.subscribed, sender) {
+		s.conn.Emit(systemdPath, managerInterface+".JobRemoved", uint32(41), dbus.ObjectPath("/org/freedesktop/systemd1/job/41"), "other.service", "failed")
+		s.conn.Emit(systemdPath, managerInterface+".JobRemoved", uint32(42), jobPath, name, s.result)
+	}
+	return jobPath, nil
+}
+
+func TestManager(t *testing.T) {
+	s := startSystemd1(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var m Manager
+	if err := m.Restart(ctx, unit); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"web.service replace"}; !slices.Equal(s.restarts, want) {
+		t.Errorf("restarts %q, want %q", s.restarts, want)
+	}
+	for _, result := range []string{"failed", "timeout", "canceled", "dependency", "skipped"} {
+		s.result = result
+		if err := m.Restart(ctx, unit); err == nil || err.Error() != "restart of web.service: the job's result is "+result {
+			t.Errorf("%s: %v", result, err)
+		}
+	}
+	s.result = ""
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := m.Restart(short, unit); err == nil {
+		t.Error("a job without an end has ended")
+	}
+	if err := m.Restart(ctx, "no.service"); err == nil || !strings.Contains(err.Error(), "Unit no.service not found.") {
+		t.Errorf("a unit that is not there: %v", err)
+	}
+}
+
+func TestManagerStatus(t *testing.T) {
+	startSystemd1(t)
+	var m Manager
+	got, err := m.Status(t.Context(), unit)
+	want := Status{Load: "loaded", Active: "failed", Sub: "failed", Result: "exit-code", ExitStatus: 7, OneShot: true, Invocation: "\x01\x02\x03"}
+	if err != nil || got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	if got.String() != "failed, exit-code, status 7" {
+		t.Errorf("%q", got)
+	}
+	if _, err := m.Status(t.Context(), "no.service"); err == nil || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("a unit that is not there: %v", err)
+	}
+}
+
+func TestManagerWithoutBus(t *testing.T) {
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
+	if err := (Manager{}).Restart(t.Context(), unit); err == nil || !strings.Contains(err.Error(), "open the system bus") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestUnitName(t *testing.T) {
+	for name, want := range map[string]string{
+		"nginx": "nginx.service", "nginx.service": "nginx.service", "a.b": "a.b.service", "worker@1": "worker@1.service",
+		"dbus.socket": "dbus.socket", "multi-user.target": "multi-user.target",
+	} {
+		if got := UnitName(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
