@@ -1,6 +1,6 @@
 # Every target needs Go, git and make alone, but where it says otherwise.
 .DEFAULT_GOAL := help
-.PHONY: help build peers clients demo test race prove-locks mutants fuzz lint gen bench bench-locks clean
+.PHONY: help build peers clients demo test race prove-locks mutants fuzz lint gen bench bench-locks clean install install-coordd install-locksmith deb
 
 GO       ?= go
 FUZZTIME ?= 20s
@@ -60,6 +60,55 @@ bench: build peers ## coordd and etcd side by side: puts, ranges, lock handoff
 
 bench-locks: build peers ## locks on coordd and on etcd, side by side, against what is claimed of them; about 4 minutes
 	$(GO) run ./e2e/bench -locks -pairs 3 -duration 2s
+
+# Where things go. DESTDIR is a folder to put all of it into, for packages.
+DESTDIR ?=
+PREFIX  ?= /usr/local
+# polkit reads rules below /usr/local only since version 124.
+POLKIT  ?= $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/polkit-1/rules.d
+
+to      := $(DESTDIR)$(PREFIX)
+systemd := $(to)/lib/systemd
+# The programs' folder is named in the units.
+place = install -d $(dir $(2)) && sed 's|/usr/bin/|$(PREFIX)/bin/|' $(1) > $(2) && chmod 644 $(2)
+# What an operator has changed is not written over.
+keep  = test -e $(2) || install -D -m 640 $(1) $(2)
+# bash, zsh and fish, by the program itself.
+complete = install -d $(to)/share/bash-completion/completions $(to)/share/zsh/site-functions $(to)/share/fish/vendor_completions.d && \
+	bin/$(1) completion bash > $(to)/share/bash-completion/completions/$(1) && \
+	bin/$(1) completion zsh > $(to)/share/zsh/site-functions/_$(1) && \
+	bin/$(1) completion fish > $(to)/share/fish/vendor_completions.d/$(1).fish
+
+install: install-coordd install-locksmith ## what make build has built, with units, users and completions, below DESTDIR and PREFIX (/usr/local)
+
+install-coordd:
+	install -D -m 755 -t $(to)/bin bin/coordd bin/coordctl
+	$(call place,deploy/systemd/coordd.service,$(systemd)/system/coordd.service)
+	install -D -m 644 -t $(systemd)/system deploy/systemd/coordd.socket
+	install -D -m 644 -t $(systemd)/system-preset deploy/systemd/90-coordd.preset
+	install -D -m 644 deploy/systemd/coordd-sysusers.conf $(to)/lib/sysusers.d/coordd.conf
+	install -D -m 644 deploy/systemd/coordd-tmpfiles.conf $(to)/lib/tmpfiles.d/coordd.conf
+	install -D -m 644 -t $(to)/share/doc/coordd LICENSE
+	install -D -m 644 -t $(to)/share/doc/coordd/examples deploy/coordd.yaml
+	$(call keep,deploy/systemd/coordd.env,$(DESTDIR)/etc/coordd/coordd.env)
+	$(call complete,coordctl)
+
+install-locksmith:
+	install -D -m 755 -t $(to)/bin bin/locksmithd bin/locksmithctl
+	$(call place,deploy/systemd/locksmithd.service,$(systemd)/system/locksmithd.service)
+	$(call place,deploy/systemd/lock-restart@.service,$(systemd)/system/lock-restart@.service)
+	$(call place,deploy/systemd/50-start-slot.conf,$(to)/share/doc/locksmith/examples/50-start-slot.conf)
+	install -D -m 644 -t $(systemd)/system-preset deploy/systemd/90-locksmith.preset
+	install -D -m 644 deploy/systemd/locksmith-sysusers.conf $(to)/lib/sysusers.d/locksmith.conf
+	install -D -m 644 deploy/systemd/locksmith-tmpfiles.conf $(to)/lib/tmpfiles.d/locksmith.conf
+	install -D -m 644 -t $(DESTDIR)$(POLKIT) deploy/systemd/50-locksmith.rules
+	install -D -m 644 -t $(to)/share/doc/locksmith LICENSE
+	install -D -m 644 -t $(to)/share/doc/locksmith/examples deploy/systemd/locksmithd-nonroot.conf deploy/systemd/locksmithd-hooks.conf
+	$(call keep,deploy/systemd/locksmith.env,$(DESTDIR)/etc/locksmith/locksmith.env)
+	$(call complete,locksmithctl)
+
+deb: build ## Debian packages coordd and locksmith in bin/, for the architecture of this machine (needs dpkg-deb)
+	deploy/debian/build.sh bin
 
 clean: ## removes what build and peers made
 	rm -rf bin e2e/peers/bin e2e/clients/node/node_modules
