@@ -49,7 +49,7 @@ asked for the restart, it keeps the slot, because nobody knows then how the unit
 restart --release UNIT tidies up after one that was killed: lock-restart@.service does so.
 
 Exit codes:
-  0    the unit was restarted and is well; with --release: nothing is held any more
+  0    the unit was restarted and is well; with --release: there is nothing new to tell
   1    the unit is not known to be well, and the slot is kept; or nothing could be done
   2    the command line cannot be understood
   124  no slot came free within --wait, or interrupted before: nothing was restarted`,

@@ -44,7 +44,7 @@ func (Manager) Restart(ctx context.Context, unit string) error {
 	case err != nil:
 		return fmt.Errorf("restart of %s: %w", unit, err)
 	case result != "done":
-		return fmt.Errorf("restart of %s: the job's result is %s", unit, result)
+		return fmt.Errorf("restart of %s: %s", unit, result) // failed, timeout, canceled, dependency, …
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func TestManager(t *testing.T) {
 	}
 	for _, result := range []string{"failed", "timeout", "canceled", "dependency", "skipped"} {
 		s.result = result
-		if err := m.Restart(ctx, unit); err == nil || err.Error() != "restart of web.service: the job's result is "+result {
+		if err := m.Restart(ctx, unit); err == nil || err.Error() != "restart of web.service: "+result {
 			t.Errorf("%s: %v", result, err)
 		}
 	}

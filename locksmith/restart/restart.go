@@ -167,7 +167,7 @@ func (c *Config) failed(ctx context.Context, systemd Systemd, why error) error {
 	if err != nil || st.Active == "active" {
 		return why
 	}
-	return fmt.Errorf("%w: it is %s", why, st)
+	return fmt.Errorf("%w; the unit is %s", why, st)
 }
 
 // keep writes into the record why the slot is kept.

@@ -67,9 +67,10 @@ func (c *Config) leave(ctx context.Context) error {
 }
 
 // Release ends what a restart of the unit that was killed has left: it gives back a
-// slot whose restart had not been asked for yet, and returns "". Of one that was in
-// the middle it cannot know how the unit is: it keeps that, notes so, and returns
-// why. It does nothing while another restart of the group runs on this machine.
+// slot whose restart had not been asked for yet. Of one that was in the middle it
+// cannot know how the unit is: it keeps that, notes so, and returns why. What was
+// kept before stays so without a word, and nothing is done while another restart of
+// the group runs on this machine.
 func Release(ctx context.Context, c Config) (kept string, err error) {
 	lock, err := tryLockMachine(c.LockDir, c.Group.Name())
 	if errors.Is(err, errLocked) {
@@ -94,11 +95,11 @@ func (c *Config) release(ctx context.Context) (kept string, err error) {
 		return "", nil
 	case r.Phase == slots.Held:
 		return "", c.giveBack(ctx, slot)
-	case r.Note == c.underWay():
-		r.Note = fmt.Sprintf("the restart of %s was killed before the unit was known to be well", c.Unit)
-		err = slot.SetPhase(ctx, slots.Rebooting, c.BootID, r.Note)
+	case r.Note != c.underWay():
+		return "", nil
 	}
-	return r.Note, err
+	kept = fmt.Sprintf("the restart of %s was killed before the unit was known to be well", c.Unit)
+	return kept, slot.SetPhase(ctx, slots.Rebooting, c.BootID, kept)
 }
 
 // describe says who has the slots and why, for those who wait.
