@@ -100,6 +100,9 @@ func (s *session) restart(cmd *cobra.Command, o restartOptions, unit string) err
 			return err
 		}
 		c.Hostname, _ = os.Hostname() // for people only: none is fine
+		if s.dryRun {
+			return s.wouldRestart(cmd, c)
+		}
 		if o.release {
 			return s.release(cmd.Context(), c)
 		}
@@ -109,6 +112,13 @@ func (s *session) restart(cmd *cobra.Command, o restartOptions, unit string) err
 		return restart.Run(ctx, c, restart.Manager{})
 	})
 	return restartFailure(unit, err)
+}
+
+// wouldRestart says whether the restart could begin now.
+func (s *session) wouldRestart(cmd *cobra.Command, c restart.Config) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), s.client.Timeout)
+	defer cancel()
+	return s.wouldLock(ctx, cmd, c.Group, slots.Record{ID: c.ID, Hostname: c.Hostname})
 }
 
 // release does not wait for the store for long: it is called when a unit has ended.

@@ -119,6 +119,7 @@ func TestRun(t *testing.T) {
 		"a check that passes at last":              testCheckPasses,
 		"a check that never passes":                testCheckFails,
 		"given up while waiting":                   testGivenUp,
+		"a pause is waited for":                    testPaused,
 		"given up with a slot that was kept":       testGivenUpTakeOver,
 		"interrupted in the middle":                testInterrupted,
 		"a restart without end":                    testDeadline,
@@ -306,6 +307,26 @@ func (f *fleet) hold(c Config) *slots.Slot {
 		f.t.Fatal(err)
 	}
 	return slot
+}
+
+func testPaused(t *testing.T, f *fleet) {
+	c := f.config("m")
+	if err := c.Group.Pause(t.Context(), slots.Pause{By: "ann", Reason: "a storm"}); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	c.Report = func(line string) {
+		said = append(said, line)
+		if err := c.Group.Resume(t.Context(), "ann", time.Now()); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := c.awaitTurn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != 1 || !strings.Contains(said[0], "paused by ann: a storm") {
+		t.Errorf("said %q", said)
+	}
 }
 
 func testReleaseHeld(t *testing.T, f *fleet) {

@@ -26,7 +26,7 @@ func (c *Config) awaitTurn(ctx context.Context) (*slots.Slot, slots.Record, erro
 			return slot, record, nil
 		case ctx.Err() != nil:
 			return nil, none, errors.Join(&NotItsTurnError{c.Group.Name(), said, ctx.Err()}, c.leave(ctx))
-		case !errors.Is(err, slots.ErrFull):
+		case !errors.Is(err, slots.ErrRefused):
 			return nil, none, errors.Join(fmt.Errorf("restart: %w", err), c.leave(ctx))
 		}
 		if now := describe(s); now != said {
@@ -104,6 +104,9 @@ func (c *Config) release(ctx context.Context) (kept string, err error) {
 
 // describe says who has the slots and why, for those who wait.
 func describe(s *slots.State) string {
+	if p := s.Pause; p != nil {
+		return fmt.Sprintf("%s is paused by %s: %s", s.Group, p.By, p.Reason)
+	}
 	if len(s.Holders) == 0 {
 		return fmt.Sprintf("the limit of %s is %d", s.Group, s.Max)
 	}
