@@ -25,7 +25,7 @@ func (w *world) run() (states <-chan string, end func()) {
 			heard <- s.State
 		}
 	}
-	ctx, cancel := context.WithCancel(w.Context())
+	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
 	ended := make(chan struct{})
 	go func() { defer close(ended); defer close(heard); w.agent.Run(ctx) }()
 	return heard, func() { cancel(); <-ended }
@@ -53,8 +53,8 @@ func (w *world) awaitQueued() {
 	}
 }
 
-// TestRun has nothing but the watch to wake the agent before its next look.
-func TestRun(t *testing.T) {
+// TestRunWakesForASlot has nothing but the watch to wake the agent before its next look.
+func TestRunWakesForASlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.agent.config.Poll = time.Hour
 		other := w.take("m0", "locksmithd")
