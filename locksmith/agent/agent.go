@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,6 +173,14 @@ func (a *Agent) become(next State, now time.Time, why ...string) {
 	a.config.Metrics.became(a.state, next)
 	a.config.Metrics.holds(a.slot != nil)
 	a.state, a.since, a.why = next, now, why
+}
+
+// waits notes what keeps the agent in its state, and says so when it is something else than before.
+func (a *Agent) waits(why ...string) {
+	if !slices.Equal(why, a.why) {
+		a.config.Log.Info("waits", "state", a.state.String(), "why", strings.Join(why, "; "))
+	}
+	a.why = why
 }
 
 // inStore runs one talk with the store. Without a group there is nothing to talk about.

@@ -39,7 +39,7 @@ func (a *Agent) ready(ctx context.Context, now time.Time) (ready bool, idle time
 	switch {
 	case next == Queued:
 		if idle > 0 {
-			a.why = why
+			a.waits(why...)
 		}
 		return idle == 0, idle, nil
 	case next == Blocked:

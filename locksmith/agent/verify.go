@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/coordd/coordd/locksmith/health"
@@ -29,7 +30,11 @@ func (a *Agent) verify(ctx context.Context, now time.Time) (time.Duration, error
 	case v.State == health.Failed && a.state == Verifying:
 		return 0, a.fail(ctx, now, v.Why)
 	}
-	a.why = []string{v.Why}
+	if v.Passing.IsZero() {
+		a.waits(v.Why)
+	} else { // without how long: each look would be news
+		a.waits(fmt.Sprintf("all checks pass, and must for %v", a.config.Health.StableFor))
+	}
 	if a.state == Failed {
 		return a.config.Poll, nil
 	}

@@ -73,8 +73,9 @@ func (a *Agent) wait(ctx context.Context, now time.Time) (time.Duration, error) 
 		return 0, err
 	}
 	switch {
+	case next == Idle && a.state == Idle: // as before
 	case next == a.state:
-		a.why = why
+		a.waits(why...)
 	case next == Queued && a.config.Group == nil:
 		a.beginAttempt()
 		a.become(Holding, now)
@@ -115,7 +116,7 @@ func (a *Agent) queue(ctx context.Context, now time.Time) (time.Duration, error)
 		a.queued = false
 		return 0, nil
 	case errors.Is(err, slots.ErrRefused):
-		a.why = []string{err.Error()}
+		a.waits(err.Error())
 		a.countQueue(ctx)
 		return a.config.Poll, nil
 	case err != nil:
