@@ -215,10 +215,12 @@ var agents = []mutant{
 		test:  "TestRunWakesForASlot",
 	},
 	{
-		name: "agent/old-lease",
-		what: "a machine whose lease is lost believes that it is in the queue",
-		edits: []edit{{"locksmith/agent/session.go", `	a.session, a.queued, a.told = nil, false, slots.Status{}`, `	a.session, a.told = nil, slots.Status{}
-	a.config.Log.Debug("lost")`}},
+		name: "agent/out-of-queue-unheeded",
+		what: "a machine that has lost its place waits for ever",
+		edits: []edit{{"locksmith/agent/wait.go", `the key away
+		a.queued = false
+`, `the key away
+`}},
 		pkg:  "./locksmith/agent",
 		test: "TestRules",
 	},
