@@ -1,9 +1,9 @@
 package main
 
-// agents are defects of the reboot agent, put into package agent.
-var agents = []mutant{
+// agentRules are defects of the reboot agent that the rules by name find, put into package agent.
+var agentRules = []mutant{
 	{
-		name: "agent/slot-unverified",
+		name: "agent-rules/slot-unverified",
 		what: "the machine reboots though its slot was given to another in the last moment",
 		edits: []edit{{"locksmith/agent/reboot.go", `if errors.Is(err, slots.ErrNotHeld) {
 			a.retire(now, BackingOff, err)
@@ -15,14 +15,14 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name:  "agent/window-not-looked-at-last",
+		name:  "agent-rules/window-not-looked-at-last",
 		what:  "the machine reboots though its window has closed while it looked at all else",
 		edits: []edit{{"locksmith/agent/reboot.go", `if why := a.closed(now); why != "" {`, `if why := a.closed(now); false {`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name: "agent/no-last-look",
+		name: "agent-rules/no-last-look",
 		what: "the machine reboots without another look at the wish, the blockers and those who are logged in",
 		edits: []edit{{"locksmith/agent/reboot.go", `	if !a.looked {
 		ready,`, `	if false {
@@ -31,7 +31,7 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name: "agent/wish-not-looked-at",
+		name: "agent-rules/wish-not-looked-at",
 		what: "a machine that has a slot reboots though the wish is gone",
 		edits: []edit{{"locksmith/agent/wait.go", `	if a.wish == "" {
 		return Idle, []string{notWanted}, nil
@@ -44,7 +44,7 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name: "agent/blockers-not-looked-at",
+		name: "agent-rules/blockers-not-looked-at",
 		what: "a machine that has a slot reboots though something blocks it",
 		edits: []edit{{"locksmith/agent/wait.go", `	if len(why) > 0 {
 		return Blocked`, `	if len(why) > 0 && a.slot == nil {
@@ -53,7 +53,7 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name: "agent/stays-in-queue",
+		name: "agent-rules/stays-in-queue",
 		what: "a machine that may not reboot keeps its place, and others waiting",
 		edits: []edit{{"locksmith/agent/wait.go", `		if err := a.leave(ctx); err != nil {
 			return 0, err
@@ -63,35 +63,35 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name:  "agent/unknown-wish-is-none",
+		name:  "agent-rules/unknown-wish-is-none",
 		what:  "a trigger that cannot tell keeps the machine in the queue",
 		edits: []edit{{"locksmith/agent/wait.go", `		return Blocked, []string{"cannot tell whether`, `		return Queued, []string{"cannot tell whether`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name:  "agent/refusal-keeps-slot",
+		name:  "agent-rules/refusal-keeps-slot",
 		what:  "logind's refusal is taken for an uncertain answer",
 		edits: []edit{{"locksmith/agent/reboot.go", `case errors.Is(err, login1.ErrUncertain):`, `case true || errors.Is(err, login1.ErrUncertain):`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name:  "agent/uncertain-loses-slot",
+		name:  "agent-rules/uncertain-loses-slot",
 		what:  "an uncertain answer is taken for a refusal",
 		edits: []edit{{"locksmith/agent/reboot.go", `case errors.Is(err, login1.ErrUncertain):`, `case false && errors.Is(err, login1.ErrUncertain):`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name:  "agent/shutdown-outlasted",
+		name:  "agent-rules/shutdown-outlasted",
 		what:  "the slot is given back while a shutdown is under way",
 		edits: []edit{{"locksmith/agent/reboot.go", `if down || now.Before(a.until) {`, `if down && false || now.Before(a.until) {`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name: "agent/goes-unrecorded",
+		name: "agent-rules/goes-unrecorded",
 		what: "the machine goes before its record says so",
 		edits: []edit{{"locksmith/agent/reboot.go", `	if ok, err := a.record(ctx, now, slots.Rebooting); !ok {
 		return err
@@ -101,14 +101,14 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name:  "agent/not-undrained",
+		name:  "agent-rules/not-undrained",
 		what:  "a machine that stays up after it was drained is left so",
 		edits: []edit{{"locksmith/agent/reboot.go", `	if a.begun {`, `	if false {`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name: "agent/resumed-not-undrained",
+		name: "agent-rules/resumed-not-undrained",
 		what: "a restarted agent that gives up leaves its machine drained",
 		edits: []edit{{"locksmith/agent/start.go", `	case r.Phase == slots.Rebooting:
 		a.beginAttempt()
@@ -120,7 +120,7 @@ var agents = []mutant{
 		test: "TestCrashPoints",
 	},
 	{
-		name: "agent/boot-not-compared",
+		name: "agent-rules/boot-not-compared",
 		what: "a machine that was booted is taken for one whose agent was restarted",
 		edits: []edit{{"locksmith/agent/start.go", `if r.BootID != a.bootID {
 		if err`, `if false {
@@ -129,7 +129,7 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name: "agent/restart-is-return",
+		name: "agent-rules/restart-is-return",
 		what: "a restart of the agent is taken for a return",
 		edits: []edit{{"locksmith/agent/start.go", `if r.BootID != a.bootID {
 		if err`, `if true {
@@ -138,21 +138,21 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name:  "agent/released-sick",
+		name:  "agent-rules/released-sick",
 		what:  "the slot is given back before the machine is healthy",
 		edits: []edit{{"locksmith/agent/verify.go", `case v.State == health.Healthy:`, `case v.State != health.Failed:`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name:  "agent/failure-untold",
+		name:  "agent-rules/failure-untold",
 		what:  "a return that failed is not recorded",
 		edits: []edit{{"locksmith/agent/verify.go", `return a.slot.Fail(ctx, why, now)`, `return nil`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name: "agent/after-unheeded",
+		name: "agent-rules/after-unheeded",
 		what: "programs after the reboot may fail",
 		edits: []edit{{"locksmith/agent/verify.go", `	if err != nil {
 		v = a.watch`, `	if false {
@@ -161,7 +161,7 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name: "agent/foreign-slot-used",
+		name: "agent-rules/foreign-slot-used",
 		what: "the agent reboots with the slot that an operator holds",
 		edits: []edit{{"locksmith/agent/wait.go", `	case r.TakenBy != slots.TakenByAgent:
 		why =`, `	case false:
@@ -170,7 +170,7 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name: "agent/cloned-slot-used",
+		name: "agent-rules/cloned-slot-used",
 		what: "the agent reboots with the slot of another machine with its id",
 		edits: []edit{{"locksmith/agent/wait.go", `	case r.BootID != a.bootID:
 		why =`, `	case false:
@@ -179,28 +179,28 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name:  "agent/foreign-slot-released",
+		name:  "agent-rules/foreign-slot-released",
 		what:  "the agent gives back the slot that an operator holds",
 		edits: []edit{{"locksmith/agent/start.go", `	if a.isForeign(r) {`, `	if false {`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name:  "agent/unwarned",
+		name:  "agent-rules/unwarned",
 		what:  "people are not warned",
 		edits: []edit{{"locksmith/agent/reboot.go", `	case n.Warn:`, `	case false:`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name:  "agent/no-grace",
+		name:  "agent-rules/no-grace",
 		what:  "people who were warned have no time",
 		edits: []edit{{"locksmith/agent/reboot.go", `return idle == 0, idle, nil`, `return true, 0, nil`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRules",
 	},
 	{
-		name: "agent/unheard-at-the-end",
+		name: "agent-rules/unheard-at-the-end",
 		what: "an agent that is told to end stays in the queue",
 		edits: []edit{{"locksmith/agent/run.go", `	defer a.end()
 `, ``}},
@@ -208,14 +208,14 @@ var agents = []mutant{
 		test: "TestRunEndsInQueue",
 	},
 	{
-		name:  "agent/asleep-in-queue",
+		name:  "agent-rules/asleep-in-queue",
 		what:  "a waiting machine does not notice that a slot is free",
 		edits: []edit{{"locksmith/agent/run.go", `group.follow(ctx, a.state == Queued)`, `group.follow(ctx, false)`}},
 		pkg:   "./locksmith/agent",
 		test:  "TestRunWakesForASlot",
 	},
 	{
-		name: "agent/out-of-queue-unheeded",
+		name: "agent-rules/out-of-queue-unheeded",
 		what: "a machine that has lost its place waits for ever",
 		edits: []edit{{"locksmith/agent/wait.go", `the key away
 		a.queued = false
@@ -225,7 +225,7 @@ var agents = []mutant{
 		test: "TestRules",
 	},
 	{
-		name:  "agent/soft-reboot-uncounted",
+		name:  "agent-rules/soft-reboot-uncounted",
 		what:  "a soft reboot is taken for a restart of the agent",
 		edits: []edit{{"locksmith/agent/host.go", `	if soft > 0 {`, `	if false {`}},
 		pkg:   "./locksmith/agent",
