@@ -34,7 +34,7 @@ func TestDocsHaveTheTable(t *testing.T) {
 	if !found || table+"\n" != want {
 		t.Errorf("docs/REBOOTS.md must have this table:\n\n%s\nIt has:\n\n%s", want, table)
 	}
-	_, drawing, _ := strings.Cut(string(docs), "## States of the agent")
+	_, drawing, _ := strings.Cut(string(docs), "## States\n")
 	drawing, _, _ = strings.Cut(drawing, "| state |")
 	for s := range states {
 		if !strings.Contains(drawing, State(s).String()) {

@@ -10,7 +10,7 @@ var (
 	// [FullError], which are both.
 	ErrRefused = errors.New("no slot is granted now")
 	// ErrFull says that every slot is taken. It is an [ErrRefused].
-	ErrFull = fmt.Errorf("%w: every slot is taken", ErrRefused)
+	ErrFull error = full{}
 	// ErrNotHeld says that the caller holds no slot, or not any more.
 	ErrNotHeld = errors.New("slot is not held")
 	// ErrNotQueued says that the machine is not, or no longer, in the queue.
@@ -22,6 +22,12 @@ var (
 	// ErrName says that a group name or machine id cannot be used.
 	ErrName = errors.New("invalid name")
 )
+
+// full is [ErrFull].
+type full struct{}
+
+func (full) Error() string        { return "every slot is taken" }
+func (full) Is(target error) bool { return target == ErrRefused }
 
 // FullError is the [ErrFull] of one attempt, with what it saw.
 type FullError struct {
