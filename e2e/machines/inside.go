@@ -1,9 +1,7 @@
 package machines
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -94,26 +92,4 @@ func (m *Machine) Journal(ctx context.Context, unit string) (string, error) {
 func (m *Machine) journalctl(ctx context.Context, args ...string) *exec.Cmd {
 	args = append([]string{"--directory=" + m.path("var/log/journal"), "--no-pager", "--quiet"}, args...)
 	return exec.CommandContext(ctx, "journalctl", args...)
-}
-
-// AwaitJournal waits until a unit has logged a line with this text in it, in whichever boot.
-func (m *Machine) AwaitJournal(ctx context.Context, unit, text string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	cmd := m.journalctl(ctx, "--unit="+unit, "--output=cat", "--lines=all", "--follow")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		cancel()
-		return fmt.Errorf("machines: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		cancel()
-		return fmt.Errorf("machines: follow the journal of %s: %w", m.Name, err)
-	}
-	defer func() { cancel(); cmd.Wait() }() // journalctl follows for ever
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.Contains(lines.Text(), text) {
-			return nil
-		}
-	}
-	return fmt.Errorf("machines: %s of %s did not log %q: %w", unit, m.Name, text, errors.Join(ctx.Err(), errors.New("its journal has no more")))
 }

@@ -260,6 +260,7 @@ const logindRefuses = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus
 <busconfig>
   <policy context="mandatory">
     <deny send_destination="org.freedesktop.login1" send_interface="org.freedesktop.login1.Manager" send_member="Reboot"/>
+    <deny send_destination="org.freedesktop.login1" send_interface="org.freedesktop.login1.Manager" send_member="RebootWithFlags"/>
   </policy>
 </busconfig>
 `

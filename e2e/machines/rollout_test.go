@@ -2,6 +2,7 @@ package machines
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -64,7 +65,7 @@ func newRollout(t *testing.T, size, members int, adjust ...func(*Spec)) *rollout
 			Programs: map[string]string{"/usr/bin/locksmithd": program(t, "locksmithd")},
 			Files: map[string]string{
 				"/etc/systemd/system/locksmithd.service": agentUnit,
-				"/etc/locksmith/locksmithd.env":          "LOCKSMITHD_POLL=500ms\nLOCKSMITHD_ENDPOINTS=" + strings.Join(r.endpoints, ",") + "\n",
+				"/etc/locksmith/locksmithd.env":          "LOCKSMITHD_POLL=500ms\nLOCKSMITHD_HEALTH_STABLE_FOR=500ms\nLOCKSMITHD_ENDPOINTS=" + strings.Join(r.endpoints, ",") + "\n",
 			},
 			Units: []string{"locksmithd.service"},
 		}
@@ -157,41 +158,70 @@ func (r *rollout) changes() (changes []Change) {
 // awaitHolders waits until the slots are held as wanted: phases by the names of machines.
 func (r *rollout) awaitHolders(what string, wanted func(phases map[string]string) bool) {
 	r.Helper()
-	ctx := clientv3.WithRequireLeader(within(r.T, rolloutTime))
 	h, phases := &History{Names: r.names()}, map[string]string{}
-	note := func(key, value string, deleted bool) {
+	r.follow(slotsPrefix, func(c Change) bool {
 		var t trip
-		name, ok := h.holder(key)
+		name, ok := h.holder(c.Key)
 		switch {
 		case !ok:
-		case deleted:
+		case c.Deleted:
 			delete(phases, name)
 		default:
-			must(r.T, t.follow(value))
+			must(r.T, t.follow(c.Value))
 			phases[name] = t.phase
 		}
-	}
-	present, err := r.client.Get(ctx, slotsPrefix, clientv3.WithPrefix())
+		return wanted(phases)
+	}, func() string { return fmt.Sprintf("wait for %s: the holders are %v", what, phases) })
+}
+
+// awaitAgent waits until a machine's agent says that it is in a state, for reasons of
+// which one has this text in it.
+func (r *rollout) awaitAgent(m *Machine, state, why string) {
+	r.Helper()
+	last, reached := "", false
+	r.follow(slotsPrefix+"agents/", func(c Change) bool {
+		if !strings.HasSuffix(c.Key, "/"+m.ID) || c.Deleted {
+			return reached
+		}
+		last = c.Value
+		var status struct {
+			State   string   `json:"state"`
+			Blocked []string `json:"blocked"`
+		}
+		must(r.T, json.Unmarshal([]byte(c.Value), &status))
+		reached = status.State == state && strings.Contains(strings.Join(status.Blocked, "\n"), why)
+		return reached
+	}, func() string {
+		return fmt.Sprintf("wait until the agent of %s is %s: %s: it is %s", m.Name, state, why, last)
+	})
+}
+
+// follow shows the keys with a prefix, then an empty change, then each change as it is
+// made, and returns when seen is true of the empty one or one after it.
+func (r *rollout) follow(prefix string, seen func(Change) bool, failed func() string) {
+	r.Helper()
+	ctx := clientv3.WithRequireLeader(within(r.T, rolloutTime))
+	present, err := r.client.Get(ctx, prefix, clientv3.WithPrefix())
 	must(r.T, err)
 	for _, kv := range present.Kvs {
-		note(string(kv.Key), string(kv.Value), false)
+		seen(Change{kv.ModRevision, string(kv.Key), string(kv.Value), false})
+	}
+	if seen(Change{}) {
+		return
 	}
 	next := present.Header.Revision + 1
-	for !wanted(phases) {
+	for ctx.Err() == nil {
 		// The member at the other end may reboot: each watch goes on where the last one ended.
-		for resp := range r.client.Watch(ctx, slotsPrefix, clientv3.WithPrefix(), clientv3.WithRev(next)) {
+		for resp := range r.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(next)) {
 			for _, e := range resp.Events {
-				note(string(e.Kv.Key), string(e.Kv.Value), e.Type == clientv3.EventTypeDelete)
 				next = e.Kv.ModRevision + 1
+				if seen(Change{e.Kv.ModRevision, string(e.Kv.Key), string(e.Kv.Value), e.Type == clientv3.EventTypeDelete}) {
+					return
+				}
 			}
-			if wanted(phases) {
-				return
-			}
-		}
-		if ctx.Err() != nil {
-			r.Fatalf("%s: the holders are %v", what, phases)
 		}
 	}
+	r.Fatal(failed())
 }
 
 // names are those of the machines, by machine id.
@@ -343,7 +373,7 @@ func testLost(t *testing.T, resolve func(*rollout, *Machine) Rules) {
 	must(t, lost.WaitFor(within(t, rolloutTime), Ended, 0))
 	r.wantReboots(others...)
 	for _, m := range others {
-		must(t, m.AwaitJournal(within(t, rolloutTime), "locksmithd.service", "msg=waiting"))
+		r.awaitAgent(m, "queued", "")
 	}
 	r.awaitHolders("the lost machine alone to hold a slot", func(phases map[string]string) bool {
 		return len(phases) == 1 && phases[lost.Name] == "rebooting"
@@ -390,7 +420,7 @@ func TestMachineThatIsCutOff(t *testing.T) {
 	r.locksmithctl("lock", "operator")
 	r.wantReboots(r.Machines()...)
 	for _, m := range r.Machines() {
-		must(t, m.AwaitJournal(within(t, rolloutTime), "locksmithd.service", "msg=waiting"))
+		r.awaitAgent(m, "queued", "")
 	}
 	must(t, apart.Part())
 	r.locksmithctl("unlock", "operator")
