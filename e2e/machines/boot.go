@@ -3,6 +3,7 @@ package machines
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,6 +77,7 @@ func (m *Machine) follow(b *boot) {
 	err := b.cmd.Wait()
 	b.log.Close()
 	code := b.cmd.ProcessState.ExitCode()
+	m.unplug()
 	if cleanup := removeGroup(m.group()); cleanup != nil {
 		err = errors.Join(err, cleanup)
 	}
@@ -94,6 +96,14 @@ func (m *Machine) follow(b *boot) {
 		if err := m.boot(); err != nil {
 			m.fleet.record(m.Name, Ended, "", err.Error())
 		}
+	}
+}
+
+// unplug removes the cable, which outlives a machine that was killed until the kernel
+// gets round to its network: the next boot would find the name taken.
+func (m *Machine) unplug() {
+	if _, err := net.InterfaceByName(m.cable()); err == nil {
+		ip("link del " + m.cable()) // fails where the kernel was faster
 	}
 }
 

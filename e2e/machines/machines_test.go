@@ -65,6 +65,9 @@ func tell(t *testing.T, f *Fleet) {
 		if err != nil {
 			t.Log(err)
 		}
+		if console, err := os.ReadFile(filepath.Join(f.logs, m.Name+".console")); err == nil {
+			t.Logf("console of %s ends with\n%s", m.Name, console[max(0, len(console)-1000):])
+		}
 		t.Logf("journal of %s ends with\n%s", m.Name, journal[max(0, len(journal)-4000):])
 	}
 }
