@@ -63,11 +63,20 @@ func Of(s *slots.Snapshot, group string, now time.Time) []Machine {
 		machines = append(machines, holder(r, agents))
 		delete(agents, r.ID)
 	}
-	rules, holders := s.Rules(group), s.Holders()
-	for i, r := range g.Queue {
-		machines = append(machines, waiting(r, agents[r.ID], rules.Turn(holders, g.Queue[:i], r, now)))
+	queued := map[string]bool{}
+	s.Rules(group).Turns(s.Holders(), g.Queue, now, func(i int, refused error) bool {
+		r := g.Queue[i]
+		if _, holds := slots.HolderOf(g.Holders, r.ID); holds || queued[r.ID] {
+			return true // its place is left over
+		}
+		if damaged := s.Stops(group); damaged != nil {
+			refused = damaged
+		}
+		machines = append(machines, waiting(r, agents[r.ID], refused))
+		queued[r.ID] = true
 		delete(agents, r.ID)
-	}
+		return true
+	})
 	for _, standing := range []Standing{Kept, Settled} {
 		for _, a := range g.Agents {
 			if _, left := agents[a.ID]; left && (a.Wanted != "") == (standing == Kept) {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -69,17 +70,30 @@ func (s *simulation) back() (names []string) {
 
 // admit grants all slots that can be granted now.
 func (s *simulation) admit() (names []string) {
-	for i := 0; i < len(s.queue); {
-		r := s.queue[i]
-		if s.rules.Turn(s.down, s.queue[:i], r, s.now) != nil {
-			i++
-			continue
+	var went []slots.Record
+	var left []slots.Record
+	s.rules.Turns(s.down, s.queue, s.now, func(i int, refused error) bool {
+		if refused != nil {
+			left = append(left, s.queue[i])
+			if !forAll(refused) {
+				return true
+			}
+			left = append(left, s.queue[i+1:]...)
+			return false
 		}
+		r := s.queue[i]
 		r.PhaseSince = s.now
-		names, s.down = append(names, r.Name()), append(s.down, r)
-		s.queue = slices.Delete(s.queue, i, i+1)
-	}
+		names, went = append(names, r.Name()), append(went, r)
+		return true
+	})
+	s.down, s.queue = append(s.down, went...), left
 	return names
+}
+
+// forAll reports whether a refusal holds for every machine of the group.
+func forAll(refused error) bool {
+	r, ok := errors.AsType[*slots.RefusedError](refused)
+	return errors.Is(refused, slots.ErrFull) || ok && (r.Kind == slots.RefusedPaused || r.Kind == slots.RefusedCluster)
 }
 
 // advance goes to the next moment at which anything can change, if there is one.
@@ -112,8 +126,9 @@ func (s *simulation) end() *Rollout {
 	if n := len(s.rollout.Steps); n > 0 {
 		s.rollout.Took = s.rollout.Steps[n-1].After
 	}
-	for i, r := range s.queue {
-		s.rollout.Never = append(s.rollout.Never, waiting(r, slots.Status{}, s.rules.Turn(s.down, s.queue[:i], r, s.now)))
-	}
+	s.rules.Turns(s.down, s.queue, s.now, func(i int, refused error) bool {
+		s.rollout.Never = append(s.rollout.Never, waiting(s.queue[i], slots.Status{}, refused))
+		return true
+	})
 	return &s.rollout
 }

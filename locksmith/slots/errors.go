@@ -40,6 +40,21 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("slots: %d held of at most %d: %v", e.Held, e.Max, ErrFull)
 }
 
+// DamagedError says that something in the store cannot be read.
+type DamagedError struct {
+	Key   string `json:"key"`
+	Group string `json:"group,omitempty"` // of what belongs to one
+	ID    string `json:"id,omitempty"`    // of a holder: whose record it is
+	Why   string `json:"why"`
+	terms bool   // it is the policy or the standing of the group
+	err   error
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("slots: decode %q: %s", e.Key, e.Why) }
+
+// Unwrap returns what was wrong with it.
+func (e *DamagedError) Unwrap() error { return e.err }
+
 // Unwrap makes errors.Is(err, ErrFull) true.
 func (e *FullError) Unwrap() error { return ErrFull }
 

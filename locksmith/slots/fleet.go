@@ -2,12 +2,13 @@ package slots
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -25,8 +26,21 @@ func (f *Fleet) Group(name string) (*Group, error) { return NewGroup(f.client, f
 type Snapshot struct {
 	Policy   Policy                `json:"policy"` // of the cluster
 	Standing Standing              `json:"standing"`
-	Groups   map[string]*GroupView `json:"groups"` // by name: those of which the store knows anything
+	Groups   map[string]*GroupView `json:"groups"`            // by name: those of which the store knows anything
+	Damaged  []*DamagedError       `json:"damaged,omitempty"` // what could not be read, and is not in Groups
 	Revision int64                 `json:"revision"`
+}
+
+// Stops returns what of the damage keeps the machines of a group from being granted
+// slots: any holder, who may count against any limit, or what the group's own rules
+// are. nil if nothing does.
+func (s *Snapshot) Stops(group string) *DamagedError {
+	for _, d := range s.Damaged {
+		if d.ID != "" || d.terms && d.Group == group {
+			return d
+		}
+	}
+	return nil
 }
 
 // GroupView is a group in a [Snapshot].
@@ -36,6 +50,7 @@ type GroupView struct {
 	Holders  []Record `json:"holders"` // by rising machine id
 	Queue    []Record `json:"queue"`   // in the order in which they go
 	Agents   []Status `json:"agents"`  // of the machines that are alive, by rising machine id
+	name     string
 }
 
 // Rules are those that grants in the group are judged by.
@@ -62,6 +77,9 @@ const snapshotPage = 1000
 func (f *Fleet) Snapshot(ctx context.Context) (snapshot *Snapshot, err error) {
 	err = f.newTry("read fleet").until(ctx, func(*try) (done bool, err error) {
 		snapshot, err = f.readSnapshot(ctx)
+		if errors.Is(err, rpctypes.ErrCompacted) { // between two pages
+			return false, nil
+		}
 		return err == nil, err
 	})
 	return snapshot, err
@@ -73,28 +91,32 @@ func (f *Fleet) readSnapshot(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Policy, s.Standing = terms.Policy, terms.Standing
+	s.Policy, s.Standing, s.Revision = terms.Policy, terms.Standing, terms.revision
 	for _, part := range []struct {
 		prefix string
+		terms  bool
 		add    func(g *GroupView, rest string, kv *mvccpb.KeyValue) error
 	}{
-		{f.prefix + "/slots/groups/", addTerms},
-		{f.prefix + "/slots/holders/", addHolder},
-		{f.prefix + "/queue/", addQueued},
-		{f.prefix + "/agents/", addAgent},
+		{f.prefix + "/slots/groups/", true, addTerms},
+		{f.prefix + "/slots/holders/", false, addHolder},
+		{f.prefix + "/queue/", false, addQueued},
+		{f.prefix + "/agents/", false, addAgent},
 	} {
-		err := f.eachKey(ctx, part.prefix, s, func(rest string, kv *mvccpb.KeyValue) error {
+		err := f.eachKey(ctx, part.prefix, s, func(rest string, kv *mvccpb.KeyValue) {
 			escaped, rest, _ := strings.Cut(rest, "/")
 			name, err := url.QueryUnescape(escaped)
-			if err != nil {
-				return fmt.Errorf("slots: group in key %q: %w", kv.Key, err)
+			if err == nil {
+				err = part.add(s.group(name), rest, kv)
 			}
-			g := s.Groups[name]
-			if g == nil {
-				g = &GroupView{Holders: []Record{}, Queue: []Record{}, Agents: []Status{}}
-				s.Groups[name] = g
+			if err == nil {
+				return
 			}
-			return part.add(g, rest, kv)
+			d, ok := errors.AsType[*DamagedError](err)
+			if !ok {
+				d = damaged(kv, err)
+			}
+			d.Group, d.terms = name, part.terms
+			s.Damaged = append(s.Damaged, d)
 		})
 		if err != nil {
 			return nil, err
@@ -106,21 +128,25 @@ func (f *Fleet) readSnapshot(ctx context.Context) (*Snapshot, error) {
 	return s, nil
 }
 
-// eachKey visits all keys that begin with prefix, as of the snapshot's revision,
-// which the first request sets.
-func (f *Fleet) eachKey(ctx context.Context, prefix string, s *Snapshot, visit func(rest string, kv *mvccpb.KeyValue) error) error {
+// group is the view of a group, which begins with nothing.
+func (s *Snapshot) group(name string) *GroupView {
+	g := s.Groups[name]
+	if g == nil {
+		g = &GroupView{name: name, Holders: []Record{}, Queue: []Record{}, Agents: []Status{}}
+		s.Groups[name] = g
+	}
+	return g
+}
+
+// eachKey visits all keys that begin with prefix, as of the snapshot's revision.
+func (f *Fleet) eachKey(ctx context.Context, prefix string, s *Snapshot, visit func(rest string, kv *mvccpb.KeyValue)) error {
 	for from, end := prefix, clientv3.GetPrefixRangeEnd(prefix); ; {
 		page, err := f.page(ctx, from, end, s.Revision)
 		if err != nil {
 			return err
 		}
-		if s.Revision == 0 {
-			s.Revision = page.Header.Revision
-		}
 		for _, kv := range page.Kvs {
-			if err := visit(strings.TrimPrefix(string(kv.Key), prefix), kv); err != nil {
-				return err
-			}
+			visit(strings.TrimPrefix(string(kv.Key), prefix), kv)
 		}
 		if !page.More {
 			return nil
@@ -137,25 +163,31 @@ func (f *Fleet) page(ctx context.Context, from, end string, revision int64) (*cl
 
 func addTerms(g *GroupView, rest string, kv *mvccpb.KeyValue) error {
 	if rest == "policy" {
-		return decodeJSON(kv, &g.Policy)
+		return decodePolicy(kv, &g.Policy, (*Policy).Validate)
 	}
 	return decodeJSON(kv, &g.Standing)
 }
 
 func addHolder(g *GroupView, _ string, kv *mvccpb.KeyValue) error {
 	r, err := DecodeRecord(kv)
-	g.Holders = append(g.Holders, r)
+	if err == nil {
+		g.Holders = append(g.Holders, r)
+	}
 	return err
 }
 
 func addQueued(g *GroupView, _ string, kv *mvccpb.KeyValue) error {
-	r, err := DecodeRecord(kv)
-	g.Queue = append(g.Queue, r)
+	r, err := decodeOneQueued(kv, g.name)
+	if err == nil {
+		g.Queue = append(g.Queue, r)
+	}
 	return err
 }
 
 func addAgent(g *GroupView, _ string, kv *mvccpb.KeyValue) error {
 	s, err := DecodeStatus(kv)
-	g.Agents = append(g.Agents, s)
+	if err == nil {
+		g.Agents = append(g.Agents, s)
+	}
 	return err
 }

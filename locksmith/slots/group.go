@@ -65,9 +65,10 @@ type State struct {
 func (s *State) Available() int { return max(0, s.Max-len(s.Holders)) }
 
 // Holder finds the record of a machine.
-func (s *State) Holder(id string) (Record, bool) { return holderOf(s.Holders, id) }
+func (s *State) Holder(id string) (Record, bool) { return HolderOf(s.Holders, id) }
 
-func holderOf(holders []Record, id string) (Record, bool) {
+// HolderOf finds the record of a machine among those of one group.
+func HolderOf(holders []Record, id string) (Record, bool) {
 	for _, r := range holders {
 		if r.ID == id {
 			return r, true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,18 @@ func beforeCommit(f func()) grpc.DialOption {
 		cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		if strings.HasSuffix(method, "/Txn") && strings.Contains(fmt.Sprint(req), "compare") {
 			once.Do(f)
+		}
+		return invoke(ctx, method, req, reply, cc, opts...)
+	})
+}
+
+// beforeRange calls f once, before the second read of a range.
+func beforeRange(f func()) grpc.DialOption {
+	var reads atomic.Int32
+	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any,
+		cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if strings.HasSuffix(method, "/Range") && reads.Add(1) == 2 {
+			f()
 		}
 		return invoke(ctx, method, req, reply, cc, opts...)
 	})

@@ -99,7 +99,7 @@ func (g *Group) acquire(ctx context.Context, want Record, now time.Time, inTurn 
 		if err != nil {
 			return false, err
 		}
-		if r, ok := holderOf(v.own(g.group), want.ID); ok {
+		if r, ok := HolderOf(v.own(g.group), want.ID); ok {
 			slot = &Slot{g, want.ID, r.Fence}
 			if v.place == 0 {
 				return true, nil
@@ -208,11 +208,7 @@ func (v *view) decode(g *Group, answers []*pb.ResponseOp) (err error) {
 		return err
 	}
 	for _, answer := range answers[5:] {
-		ahead, err := decodeRecords(answer.GetResponseRange().Kvs)
-		if err != nil {
-			return err
-		}
-		v.ahead = append(v.ahead, ahead...)
+		v.ahead = append(v.ahead, decodeQueued(answer.GetResponseRange().Kvs, g.group)...)
 		v.more = v.more || answer.GetResponseRange().More
 	}
 	slices.SortStableFunc(v.ahead, CompareInQueue)

@@ -1,8 +1,12 @@
 package slots
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -83,13 +87,63 @@ func (r Record) encode() (string, error) {
 	return string(b), nil
 }
 
-// DecodeRecord reads a record from the key and value of a holder.
+// DecodeRecord reads a record from the key and value of a holder. One that does not
+// say what its key says cannot be counted where it belongs: it is a [*DamagedError],
+// as one that cannot be read.
 func DecodeRecord(kv *mvccpb.KeyValue) (Record, error) {
-	var r Record
-	if err := decodeJSON(kv, &r); err != nil {
+	path := strings.Split(string(kv.Key), "/")
+	if len(path) < 2 {
+		return Record{}, damaged(kv, errors.New("it is not the key of a holder"))
+	}
+	group, groupErr := url.QueryUnescape(path[len(path)-2])
+	id, idErr := url.QueryUnescape(path[len(path)-1])
+	if err := cmp.Or(groupErr, idErr); err != nil {
+		return Record{}, damaged(kv, err)
+	}
+	r, err := decodeRecordOf(kv, group, id)
+	if err != nil {
+		err.Group, err.ID = group, id
 		return Record{}, err
 	}
+	return r, nil
+}
+
+// decodeRecordOf reads the record of a machine of a group, whose key says who it is.
+func decodeRecordOf(kv *mvccpb.KeyValue, group, id string) (Record, *DamagedError) {
+	var r Record
+	if err := json.Unmarshal(kv.Value, &r); err != nil {
+		return Record{}, damaged(kv, err)
+	}
+	if r.Group == "" { // written before records had it
+		r.Group = group
+	}
+	if r.ID != id || r.Group != group {
+		return Record{}, damaged(kv, fmt.Errorf("it is the record of machine %q of group %q", r.ID, r.Group))
+	}
 	r.Fence = kv.CreateRevision
+	return r, nil
+}
+
+// decodeQueued reads the records of a group's queue, but for those that cannot be
+// read: nobody waits for a machine that it cannot know.
+func decodeQueued(kvs []*mvccpb.KeyValue, group string) (queue []Record) {
+	for _, kv := range kvs {
+		if r, err := decodeOneQueued(kv, group); err == nil {
+			queue = append(queue, r)
+		}
+	}
+	return queue
+}
+
+func decodeOneQueued(kv *mvccpb.KeyValue, group string) (Record, error) {
+	id, err := url.QueryUnescape(string(kv.Key[bytes.LastIndexByte(kv.Key, '/')+1:]))
+	if err != nil {
+		return Record{}, damaged(kv, err)
+	}
+	r, wrong := decodeRecordOf(kv, group, id)
+	if wrong != nil {
+		return Record{}, wrong
+	}
 	return r, nil
 }
 

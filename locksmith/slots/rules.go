@@ -80,24 +80,71 @@ func (p *Policy) refusesZone(what string, holders []Record, zone string) error {
 // the holders and all those ahead in the queue whom nothing keeps from going
 // first. Those whom something keeps do not hold up others: a machine waits for
 // its zone, and those of other zones pass it.
+//
+// So a machine can wait though slots come free, as long as others are down
+// beside whom it may not be: see "Who may wait for long" in docs/REBOOTS.md.
 func (r *Rules) Turn(holders, ahead []Record, want Record, now time.Time) error {
+	var refused error
+	r.Turns(holders, append(slices.Clone(ahead), want), now, func(_ int, err error) bool {
+		refused = err
+		return true
+	})
+	return refused
+}
+
+// Turns calls visit for each machine of a queue, which is in its order, with what
+// [Rules.Turn] says of it beside the holders and those before it, until visit
+// returns false. It goes through the queue once.
+//
+// Who holds a slot already does not go before others once more, and who is in the
+// queue twice is not before itself: a place in the queue may be left over.
+func (r *Rules) Turns(holders, queue []Record, now time.Time, visit func(i int, refused error) bool) {
+	var first []Record // those ahead who go first
+	ahead := make([]Record, 0, len(queue))
+	known := map[machine]bool{} // those that hold a slot or are ahead
+	for _, h := range holders {
+		known[h.machine()] = true
+	}
+	for i, w := range queue {
+		if known[w.machine()] {
+			if !visit(i, r.turn(holders, without(first, w), without(ahead, w), w, now)) {
+				return
+			}
+			continue
+		}
+		refused := r.turn(holders, first, ahead, w, now)
+		if !visit(i, refused) {
+			return
+		}
+		known[w.machine()] = true
+		ahead = append(ahead, w)
+		if refused == nil {
+			first = append(first, w)
+		}
+	}
+}
+
+// turn is Turn of want, where first are those ahead who go first.
+func (r *Rules) turn(holders, first, ahead []Record, want Record, now time.Time) error {
 	if err := r.Refuses(holders, want); err != nil {
 		return err
 	}
 	if err := r.refusesStage(holders, ahead, want, now); err != nil {
 		return err
 	}
-	taken := slices.Clone(holders)
-	var first []Record
-	for _, a := range ahead {
-		if r.Refuses(taken, a) == nil && r.refusesStage(taken, ahead, a, now) == nil {
-			taken, first = append(taken, a), append(first, a)
-		}
-	}
-	if r.Refuses(taken, want) != nil {
+	if len(first) > 0 && r.Refuses(slices.Concat(holders, first), want) != nil {
 		return &RefusedError{RefusedQueue, "it is the turn of " + list(first)}
 	}
 	return nil
+}
+
+// machine is who a record is of, in a fleet.
+type machine struct{ group, id string }
+
+func (r Record) machine() machine { return machine{r.Group, r.ID} }
+
+func without(records []Record, other Record) []Record {
+	return slices.DeleteFunc(slices.Clone(records), func(r Record) bool { return r.machine() == other.machine() })
 }
 
 // refusesStage lets the canaries go first: a machine waits while one of an earlier
@@ -109,7 +156,8 @@ func (r *Rules) refusesStage(holders, ahead []Record, want Record, now time.Time
 		return nil
 	}
 	for _, others := range [][]Record{holders, ahead} {
-		for _, o := range others {
+		for i := range others {
+			o := &others[i]
 			if o.Group == want.Group && o.Stage < want.Stage {
 				return &RefusedError{RefusedStage, fmt.Sprintf("%s of stage %d goes before stage %d", o.Name(), o.Stage, want.Stage)}
 			}

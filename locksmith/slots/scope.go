@@ -2,7 +2,6 @@ package slots
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -34,6 +33,7 @@ type terms struct {
 	Policy
 	Standing
 	policyRevision, standingRevision int64 // mod revisions of the keys, 0 without one
+	revision                         int64 // of the read, where readTerms has made it
 }
 
 // gets reads what decodeTerms understands.
@@ -44,11 +44,8 @@ func (s *scope) gets() []clientv3.Op {
 // decodeTerms reads the first two answers.
 func (s *scope) decodeTerms(answers []*pb.ResponseOp) (t terms, err error) {
 	for _, kv := range answers[0].GetResponseRange().Kvs {
-		if err := decodeJSON(kv, &t.Policy); err != nil {
+		if err := decodePolicy(kv, &t.Policy, s.validate); err != nil {
 			return t, err
-		}
-		if err := s.validate(&t.Policy); err != nil {
-			return t, fmt.Errorf("slots: policy %q: %w", kv.Key, err)
 		}
 		t.policyRevision = kv.ModRevision
 	}
@@ -68,7 +65,9 @@ func (s *scope) readTerms(ctx context.Context) (terms, error) {
 	if err != nil {
 		return terms{}, err
 	}
-	return s.decodeTerms(resp.Responses)
+	t, err := s.decodeTerms(resp.Responses)
+	t.revision = resp.Header.Revision
+	return t, err
 }
 
 // unchanged compares that the terms are still those of t.

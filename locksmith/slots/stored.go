@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -17,10 +18,31 @@ func putJSON(key string, value any, opts ...clientv3.OpOption) (clientv3.Op, err
 	return clientv3.OpPut(key, string(b), opts...), nil
 }
 
-// decodeJSON reads what putJSON wrote.
+// decodeJSON reads what putJSON wrote. An error is a [*DamagedError].
 func decodeJSON(kv *mvccpb.KeyValue, value any) error {
 	if err := json.Unmarshal(kv.Value, value); err != nil {
-		return fmt.Errorf("slots: decode %q: %w", kv.Key, err)
+		return damaged(kv, err)
 	}
 	return nil
+}
+
+// decodePolicy is decodeJSON that refuses what it does not know: a limit of a newer
+// version is not there to be passed over, nor to be lost when the policy is written.
+func decodePolicy(kv *mvccpb.KeyValue, p *Policy, validate func(*Policy) error) error {
+	if err := decodeJSON(kv, new(Policy)); err != nil { // all of it, and nothing behind it
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(kv.Value))
+	d.DisallowUnknownFields()
+	if err := d.Decode(p); err != nil {
+		return damaged(kv, fmt.Errorf("%w: a newer version may have written it", err))
+	}
+	if err := validate(p); err != nil {
+		return damaged(kv, err)
+	}
+	return nil
+}
+
+func damaged(kv *mvccpb.KeyValue, err error) *DamagedError {
+	return &DamagedError{Key: string(kv.Key), Why: err.Error(), err: err}
 }
