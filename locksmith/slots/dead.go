@@ -17,7 +17,7 @@ func (g *Group) endDead(ctx context.Context, t *try, v *view, now time.Time) (en
 			continue
 		}
 		if v.group.DeadHolder == ReleaseIfAbsent {
-			alive, err := g.alive(ctx, r.ID)
+			alive, err := g.exists(ctx, g.agentKey(r.ID))
 			if err != nil {
 				return false, err
 			}
@@ -28,13 +28,6 @@ func (g *Group) endDead(ctx context.Context, t *try, v *view, now time.Time) (en
 		return true, g.endOne(ctx, t, v, r, now)
 	}
 	return false, nil
-}
-
-func (g *Group) alive(ctx context.Context, id string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	resp, err := g.client.Get(ctx, g.agentKey(id), clientv3.WithCountOnly())
-	return err == nil && resp.Count > 0, err
 }
 
 func (g *Group) endOne(ctx context.Context, t *try, v *view, r Record, now time.Time) error {

@@ -58,7 +58,8 @@ func (s *scope) historyPrefix() string {
 	return s.prefix + "/history/" + name + "/"
 }
 
-// note writes an event. Its key begins with the time, so the history is in its order.
+// note writes an event. The time in its key is the writer's; the order of the
+// history is that of the store.
 func (s *scope) note(e Event) (clientv3.Op, error) {
 	e.Group = s.group
 	return putJSON(fmt.Sprintf("%s%016x-%s-%s", s.historyPrefix(), e.Time.UnixNano(), e.Kind, url.QueryEscape(e.ID)), e)
@@ -69,7 +70,8 @@ func (s *scope) noteOf(r Record, kind Kind, by, reason string, now time.Time) (c
 	return s.note(Event{Time: now, Kind: kind, ID: r.ID, Hostname: r.Hostname, BootID: r.BootID, By: by, Reason: reason, Fence: r.Fence})
 }
 
-// History returns the last events, oldest first, at most n of them.
+// History returns the last events, oldest first, at most n of them. They are in the
+// order in which they happened, whatever the clocks of the machines say.
 func (s *scope) History(ctx context.Context, n int) (events []Event, err error) {
 	if n <= 0 {
 		return nil, fmt.Errorf("slots: history of %d events: at least 1 must be asked for", n)
@@ -78,7 +80,7 @@ func (s *scope) History(ctx context.Context, n int) (events []Event, err error) 
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
 		resp, err := s.client.Get(ctx, s.historyPrefix(), clientv3.WithPrefix(),
-			clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(int64(n)))
+			clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortDescend), clientv3.WithLimit(int64(n)))
 		if err != nil {
 			return false, err
 		}
@@ -95,6 +97,10 @@ func (s *scope) History(ctx context.Context, n int) (events []Event, err error) 
 	return events, err
 }
 
+// trimmed is how many events one trim removes at most: a transaction of etcd has
+// room for 128 operations.
+const trimmed = 100
+
 // trim shortens the history to its newest events. What fails is left to the next.
 func (s *scope) trim(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
@@ -103,10 +109,14 @@ func (s *scope) trim(ctx context.Context) {
 	if err != nil || counted.Count <= keptEvents {
 		return
 	}
-	old, err := s.client.Get(ctx, s.historyPrefix(), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(counted.Count-keptEvents))
-	if err != nil || len(old.Kvs) == 0 {
+	old, err := s.client.Get(ctx, s.historyPrefix(), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+		clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortAscend), clientv3.WithLimit(min(trimmed, counted.Count-keptEvents)))
+	if err != nil {
 		return
 	}
-	last := string(old.Kvs[len(old.Kvs)-1].Key)
-	_, _ = s.client.Delete(ctx, s.historyPrefix(), clientv3.WithRange(last+"\x00"))
+	var ops []clientv3.Op
+	for _, kv := range old.Kvs {
+		ops = append(ops, clientv3.OpDelete(string(kv.Key)))
+	}
+	_, _ = s.client.Txn(ctx).Then(ops...).Commit()
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/coordd/coordd/coordd/coorddtest"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // beforeCommit calls f once, before the first conditional write of a client.
@@ -110,5 +112,102 @@ func TestDeadHolderComesBack(t *testing.T) {
 				t.Errorf("standing %+v, %v", st, err)
 			}
 		})
+	}
+}
+
+// losesAnswer carries out the first conditional write, calls f, and loses the answer.
+func losesAnswer(f func()) grpc.DialOption {
+	var writes atomic.Int32
+	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any,
+		cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		if err == nil && strings.HasSuffix(method, "/Txn") && strings.Contains(fmt.Sprint(req), "compare") && writes.Add(1) == 1 {
+			f()
+			return status.Error(codes.Unavailable, "the answer is lost")
+		}
+		return err
+	})
+}
+
+// TestLostAnswerIsNotSaidTwice undoes, between a change of which the answer is lost and its
+// repetition, what the change has done: that stays.
+func TestLostAnswerIsNotSaidTwice(t *testing.T) {
+	endpoint := coorddtest.Start(t)
+	for name, test := range map[string]struct {
+		do, since func(g *Group) error
+		paused    bool
+	}{
+		"resume": {
+			do:     func(g *Group) error { return g.Resume(t.Context(), "ann", noon) },
+			since:  func(g *Group) error { return g.Pause(t.Context(), Pause{By: breakerName, Since: noon}) },
+			paused: true,
+		},
+		"pause": {
+			do:    func(g *Group) error { return g.Pause(t.Context(), Pause{By: "ann", Since: noon}) },
+			since: func(g *Group) error { return g.Resume(t.Context(), "bob", noon) },
+		},
+		"remove": {
+			do: func(g *Group) error { return g.RemoveDamaged(t.Context(), "x", "ann", "", noon) },
+			since: func(g *Group) error {
+				if _, err := g.SetMax(t.Context(), 9); err != nil {
+					return err
+				}
+				_, err := g.Acquire(t.Context(), Record{ID: "x"})
+				return err
+			},
+		},
+		"remove, and nobody since": {
+			do:    func(g *Group) error { return g.RemoveDamaged(t.Context(), "x", "ann", "", noon) },
+			since: func(*Group) error { return nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			quiet := newGroupAlone(t, newClient(t, endpoint))
+			put(t, quiet, quiet.holderKey("x"), "no json")
+			lossy := newGroupAlone(t, newClient(t, endpoint, losesAnswer(func() {
+				if err := test.since(quiet); err != nil {
+					t.Error(err)
+				}
+			})))
+			if err := test.do(lossy); err != nil {
+				t.Fatal(err)
+			}
+			s, err := quiet.Standing(t.Context())
+			if err != nil || (s.Pause != nil) != test.paused {
+				t.Errorf("%+v, %v, want paused: %v", s, err, test.paused)
+			}
+		})
+	}
+}
+
+// TestReleaseLeavesNoPlace ends the place in the queue that came late.
+func TestReleaseLeavesNoPlace(t *testing.T) {
+	g := newGroupAlone(t, newClient(t, coorddtest.Start(t)))
+	for _, by := range []string{TakenByAgent, TakenByOperator} {
+		s, err := g.Acquire(t.Context(), Record{ID: by, TakenBy: by})
+		if err != nil {
+			t.Fatal(err)
+		}
+		enqueue(t, g, Record{ID: by, TakenBy: TakenByAgent})
+		release(t, s)
+	}
+	s, err := g.State(t.Context())
+	if err != nil || s.Waiting != 1 {
+		t.Errorf("%+v, %v: want the place of the machine that an operator has locked and unlocked, and no other", s, err)
+	}
+}
+
+// TestHistoryOfWrongClocks keeps the order of what happened, and what happened last,
+// whatever the clocks of the machines say.
+func TestHistoryOfWrongClocks(t *testing.T) {
+	g := newGroupAlone(t, newClient(t, coorddtest.Start(t)))
+	for _, year := range []int{2200, 1970, 2020, 1971} {
+		if err := g.Pause(t.Context(), Pause{By: fmt.Sprint(year), Since: time.Date(year, 1, 2, 0, 0, 0, 0, time.UTC)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := g.History(t.Context(), 3)
+	if err != nil || len(events) != 3 || events[0].By != "1970" || events[1].By != "2020" || events[2].By != "1971" {
+		t.Errorf("%+v, %v", events, err)
 	}
 }

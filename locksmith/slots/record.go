@@ -167,8 +167,9 @@ func checkName(what, name string) error {
 		return fmt.Errorf("slots: %s: %w: %d bytes, at most %d are allowed", what, ErrName, len(name), maxNameBytes)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("slots: %s: %w: %q is not UTF-8", what, ErrName, name)
-	case strings.ContainsFunc(name, unicode.IsControl):
-		// A line break in an id would make two machines of it in what people read.
+	case strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsGraphic(c) }):
+		// A line break in an id would make two machines of it in what people read, and
+		// what turns the direction of writing another one.
 		return fmt.Errorf("slots: %s: %w: %q has control characters", what, ErrName, name)
 	}
 	return nil

@@ -147,16 +147,28 @@ func (s *scope) changeStanding(ctx context.Context, what string, event Event, ch
 		if err != nil {
 			return false, err
 		}
-		change(&was.Standing)
-		put, err := s.putStanding(was.Standing)
+		note, err := s.note(event)
 		if err != nil {
 			return true, err
 		}
-		note, err := s.note(event)
+		if t.unknown { // a second time it would undo what others did since
+			if noted, err := s.exists(ctx, string(note.KeyBytes())); noted || err != nil {
+				return noted, err
+			}
+		}
+		change(&was.Standing)
+		put, err := s.putStanding(was.Standing)
 		if err != nil {
 			return true, err
 		}
 		return t.commit(ctx, s.client, []clientv3.Cmp{
 			clientv3.Compare(clientv3.ModRevision(s.standingKey()), "=", was.standingRevision)}, put, note)
 	})
+}
+
+func (s *scope) exists(ctx context.Context, key string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	resp, err := s.client.Get(ctx, key, clientv3.WithCountOnly())
+	return err == nil && resp.Count > 0, err
 }

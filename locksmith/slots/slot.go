@@ -199,6 +199,9 @@ func (s *Slot) end(ctx context.Context, kind Kind, by, reason string, now time.T
 		key := s.group.holderKey(s.id)
 		conditions := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", s.fence)}
 		ops := []clientv3.Op{clientv3.OpDelete(key), note}
+		if r.TakenBy == TakenByAgent { // a place that a delayed Enqueue has left behind would hold up the others
+			ops = append(ops, clientv3.OpDelete(s.group.queueKey(r)))
+		}
 		if kind == Returned {
 			terms, err := s.group.readTerms(ctx)
 			if err != nil {
@@ -221,6 +224,10 @@ func (s *Slot) end(ctx context.Context, kind Kind, by, reason string, now time.T
 // RemoveDamaged is Unlock of a record that cannot be read, whatever it says. It
 // does nothing to one that can be read. [ErrNotHeld].
 func (g *Group) RemoveDamaged(ctx context.Context, id, by, reason string, now time.Time) error {
+	if err := checkName("machine id", id); err != nil {
+		return err
+	}
+	var removed int64 // create revision of the key that was to go
 	return g.newTry("remove the record of "+id).until(ctx, func(t *try) (done bool, err error) {
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
@@ -228,9 +235,13 @@ func (g *Group) RemoveDamaged(ctx context.Context, id, by, reason string, now ti
 		if err != nil {
 			return false, err
 		}
+		if t.unknown && (len(resp.Kvs) == 0 || resp.Kvs[0].CreateRevision != removed) {
+			return true, nil // an earlier commit took place, its answer was lost
+		}
 		if len(resp.Kvs) == 0 {
 			return true, fmt.Errorf("%s: %w", t.what, ErrNotHeld)
 		}
+		removed = resp.Kvs[0].CreateRevision
 		if r, err := DecodeRecord(resp.Kvs[0]); err == nil {
 			return true, fmt.Errorf("%s: it can be read: %s, %s", t.what, r.Name(), r.Phase)
 		}
