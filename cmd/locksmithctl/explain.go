@@ -50,7 +50,7 @@ for, and what has happened to it. HOST is a hostname, a machine id, or the begin
 						History []slots.Event `json:"history"`
 					}{*m, events})
 				}
-				return printExplanation(cmd.OutOrStdout(), g.Name(), m, events)
+				return printExplanation(cmd.OutOrStdout(), g.Name(), m, snapshot.Damaged, events)
 			})
 		},
 	}
@@ -103,25 +103,26 @@ var meanings = map[plan.Standing]string{
 	plan.Absent:  "is known from the history alone",
 }
 
-func printExplanation(w io.Writer, group string, m *plan.Machine, events []slots.Event) error {
+func printExplanation(w io.Writer, group string, m *plan.Machine, damaged []*slots.DamagedError, events []slots.Event) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s of group %s %s.\n", m.Name(), group, meanings[m.Standing])
-	for _, line := range []struct{ name, text string }{
+	fmt.Fprintf(&b, "%s of group %s %s.\n", line(m.Name()), group, meanings[m.Standing])
+	for _, field := range []struct{ name, text string }{
 		{"Machine id", m.ID}, {"Zone", m.Zone}, {"Agent", m.State}, {"Phase", string(m.Phase)}, {"Wanted", m.Wanted},
 	} {
-		if line.text != "" {
-			fmt.Fprintf(&b, "  %-11s %s\n", line.name+":", line.text)
+		if field.text != "" {
+			fmt.Fprintf(&b, "  %-11s %s\n", field.name+":", line(field.text))
 		}
 	}
 	if !m.Since.IsZero() {
 		fmt.Fprintf(&b, "  %-11s %s (%s)\n", "Since:", m.Since.Local().Format(time.DateTime), age(m.Since))
 	}
 	for _, why := range m.Why {
-		fmt.Fprintf(&b, "  %-11s %s\n", "Because:", why)
+		fmt.Fprintf(&b, "  %-11s %s\n", "Because:", line(why))
 	}
 	if m.Holder != nil && m.Holder.Failed != "" {
 		fmt.Fprintf(&b, "It keeps its slot until its health checks pass, or 'locksmithctl unlock %s'.\n", m.ID)
 	}
+	printDamage(&b, damaged)
 	if len(events) > 0 {
 		b.WriteString("\n")
 		printEvents(&b, events)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -57,10 +58,12 @@ func planJSON(snapshot *slots.Snapshot, group string, machines []plan.Machine) a
 			Policy   slots.Policy   `json:"policy"`
 			Standing slots.Standing `json:"standing"`
 		} `json:"cluster"`
-		Machines []plan.Machine `json:"machines"`
-		Revision int64          `json:"revision"`
+		Machines []plan.Machine        `json:"machines"`
+		Damaged  []*slots.DamagedError `json:"damaged,omitempty"`
+		Revision int64                 `json:"revision"`
 	}{
-		Group: group, Policy: rules.Group, Standing: rules.Standing, Machines: machines, Revision: snapshot.Revision,
+		Damaged: snapshot.Damaged,
+		Group:   group, Policy: rules.Group, Standing: rules.Standing, Machines: machines, Revision: snapshot.Revision,
 		Cluster: struct {
 			Policy   slots.Policy   `json:"policy"`
 			Standing slots.Standing `json:"standing"`
@@ -78,11 +81,15 @@ func printPlan(w io.Writer, snapshot *slots.Snapshot, group string, machines []p
 	}
 	fmt.Fprintf(&b, "Group %s: %d of %d slots taken, %d waiting, %d kept from asking, %d settled\n", group,
 		count[plan.Holds], rules.Group.MaxOr(slots.DefaultMax), count[plan.Next]+count[plan.Waits], count[plan.Kept], count[plan.Settled])
-	for what, pause := range map[string]*slots.Pause{"The group": rules.Standing.Pause, "The cluster": rules.ClusterStanding.Pause} {
-		if pause != nil {
-			fmt.Fprintf(&b, "%s is PAUSED by %s since %s: %s\n", what, pause.By, pause.Since.Local().Format(time.DateTime), pause.Reason)
+	for _, s := range []struct {
+		what  string
+		pause *slots.Pause
+	}{{"The cluster", rules.ClusterStanding.Pause}, {"The group", rules.Standing.Pause}} {
+		if p := s.pause; p != nil {
+			fmt.Fprintf(&b, "%s is PAUSED by %s since %s: %s\n", s.what, line(p.By), p.Since.Local().Format(time.DateTime), line(p.Reason))
 		}
 	}
+	printDamage(&b, snapshot.Damaged)
 	if err := printMachines(&b, machines, all); err != nil {
 		return err
 	}
@@ -101,7 +108,7 @@ func printMachines(w io.Writer, machines []plan.Machine, all bool) error {
 		if why == "" {
 			why = m.Wanted
 		}
-		fmt.Fprintf(t, "%s%s\t%s\t%s\t%s\t%s\n", header, m.Name(), dash(m.Zone), standing(m), age(m.Since), dash(why))
+		fmt.Fprintf(t, "%s%s\t%s\t%s\t%s\t%s\n", header, dash(m.Name()), dash(m.Zone), standing(m), age(m.Since), dash(why))
 		header = ""
 	}
 	return t.Flush()
@@ -115,11 +122,38 @@ func standing(m plan.Machine) string {
 	return string(m.Standing)
 }
 
+// mostDamage bounds how many records a plan complains of.
+const mostDamage = 5
+
+func printDamage(w io.Writer, damaged []*slots.DamagedError) {
+	for _, d := range damaged[:min(len(damaged), mostDamage)] {
+		fmt.Fprintf(w, "CANNOT READ %s: %s\n", d.Key, line(d.Why))
+		if d.ID != "" {
+			fmt.Fprintf(w, "  No slot is granted beside it: 'locksmithctl -group %s unlock --force %s' removes it.\n", d.Group, d.ID)
+		}
+	}
+	if more := len(damaged) - mostDamage; more > 0 {
+		fmt.Fprintf(w, "and %d more\n", more)
+	}
+}
+
+// dash is a cell of a table.
 func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return s
+	return line(s)
+}
+
+// line is what a machine or a person has said, on one line: what is in the store must
+// not draw on the terminal of who looks at it.
+func line(s string) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsGraphic(c) {
+			return ' '
+		}
+		return c
+	}, s)
 }
 
 func age(since time.Time) string {

@@ -67,6 +67,7 @@ func (p *policyFlags) given(f *pflag.FlagSet) bool {
 // governed is a group or all of them.
 type governed interface {
 	Policy(context.Context) (slots.Policy, error)
+	Check(slots.Policy) error
 	ChangePolicy(ctx context.Context, change func(*slots.Policy)) (old, changed slots.Policy, err error)
 }
 
@@ -127,7 +128,7 @@ func (s *session) policyOf(ctx context.Context, what governed, f *pflag.FlagSet,
 		return p, err
 	}
 	flags.apply(f, &p)
-	return p, p.Validate()
+	return p, what.Check(p)
 }
 
 func printPolicy(w io.Writer, p slots.Policy, cluster bool) error {

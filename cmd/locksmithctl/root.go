@@ -31,7 +31,8 @@ next, and explain why a machine does not.
 Flags can be written with one dash or two, and be given in the environment:
 -etcd-cafile is LOCKSMITHCTL_ETCD_CAFILE. The flag wins.
 
-Exit codes: 0 done, 1 the command failed or was refused, 2 the command line is wrong.`,
+Exit codes: 0 done, 1 the command failed or was refused, 2 the command line is wrong. What
+went wrong is text on standard error, also with -o json; standard output is empty then.`,
 		Example: `  locksmithctl status
   locksmithctl plan
   locksmithctl explain web-7
@@ -48,6 +49,9 @@ Exit codes: 0 done, 1 the command failed or was refused, 2 the command line is w
 			}
 			if err == nil && s.output != "text" && s.output != "json" {
 				err = fmt.Errorf("locksmithctl: output %q is neither text nor json", s.output)
+			}
+			if err == nil && s.client.Timeout <= 0 {
+				err = fmt.Errorf("locksmithctl: timeout %v: it must be above 0", s.client.Timeout)
 			}
 			return err
 		},

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/coordd/coordd/locksmith/slots"
 )
@@ -82,6 +83,7 @@ func (s *session) explain(doing string, err error) error {
 	text, hint := err.Error(), ""
 	full, isFull := errors.AsType[*slots.FullError](err)
 	refused, isRefused := errors.AsType[*slots.RefusedError](err)
+	damaged, isDamaged := errors.AsType[*slots.DamagedError](err)
 	switch {
 	case isFull:
 		text = "semaphore is at 0"
@@ -95,11 +97,23 @@ func (s *session) explain(doing string, err error) error {
 		}
 	case errors.Is(err, slots.ErrNotHeld):
 		text = "holder does not exist"
+	case isDamaged:
+		hint = s.remedy(damaged)
+	case errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty):
+		hint = "The user of -etcd-username needs to read and write keys that begin with " + slots.DefaultPrefix + "/."
 	case errors.Is(err, context.DeadlineExceeded):
 		text = fmt.Sprintf("no answer from %s within %v: %v", strings.Join(s.client.Endpoints, ", "), s.client.Timeout, err)
 		hint = "Check -endpoint, the TLS flags, and that a majority of the store's members runs."
 	}
 	return &failure{text: "Error " + doing + ": " + text, hint: hint}
+}
+
+// remedy says what to do about something that cannot be read.
+func (s *session) remedy(d *slots.DamagedError) string {
+	if d.ID != "" {
+		return fmt.Sprintf("No slot is granted beside it. Look at the machine first; then\n  locksmithctl -group '%s' unlock --force --reason WHY '%s'", d.Group, d.ID)
+	}
+	return fmt.Sprintf("If no newer version needs it, remove it and set anew what it said:\n  coordctl del '%s'", d.Key)
 }
 
 // machineID is the first argument, or else the id of the machine this runs on.

@@ -109,9 +109,13 @@ func readFleet(stdin io.Reader, name, group string) ([]slots.Record, error) {
 	if err == nil && len(machines) > maxFleetMachines {
 		err = fmt.Errorf("%d machines, at most %d are simulated", len(machines), maxFleetMachines)
 	}
+	known := map[string]bool{}
 	for i := 0; err == nil && i < len(machines); i++ {
 		machines[i].Group = group
-		err = machines[i].Check()
+		if err = machines[i].Check(); err == nil && known[machines[i].ID] {
+			err = fmt.Errorf("machine %q is there twice", machines[i].ID)
+		}
+		known[machines[i].ID] = true
 	}
 	if err != nil {
 		return nil, &failure{text: fmt.Sprintf("Error reading the fleet: %s: %v", name, err)}

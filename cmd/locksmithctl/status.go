@@ -33,7 +33,7 @@ that hold one. With -o json it shows the whole records: phase, boot id, reason a
 					}{state.Available(), state})
 				}
 				if p := state.Pause; p != nil { // scripts read the output, and know nothing of pauses
-					fmt.Fprintf(cmd.ErrOrStderr(), "Paused by %s: %s\n", p.By, p.Reason)
+					fmt.Fprintf(cmd.ErrOrStderr(), "Paused by %s: %s\n", line(p.By), line(p.Reason))
 				}
 				return printStatus(cmd.OutOrStdout(), state)
 			})

@@ -50,7 +50,7 @@ func (s *session) watch(ctx context.Context, cmd *cobra.Command, fleet *slots.Fl
 	inPlace := ok && isatty.IsTerminal(file.Fd()) && !s.json()
 	look := time.NewTicker(interval)
 	defer look.Stop()
-	var shown []plan.Machine
+	var shown any
 	for first := true; ; first = false {
 		snapshot, err := s.look(ctx, fleet)
 		if ctx.Err() != nil {
@@ -60,8 +60,9 @@ func (s *session) watch(ctx context.Context, cmd *cobra.Command, fleet *slots.Fl
 			return err
 		}
 		machines := plan.Of(snapshot, s.groupName(), time.Now())
-		if inPlace || first || !reflect.DeepEqual(machines, shown) {
-			shown = machines
+		seen := whatIsSeen(snapshot, s.groupName(), machines)
+		if inPlace || first || !reflect.DeepEqual(seen, shown) {
+			shown = seen
 			if err := s.show(cmd, snapshot, machines, inPlace, first); err != nil {
 				return err
 			}
@@ -72,6 +73,15 @@ func (s *session) watch(ctx context.Context, cmd *cobra.Command, fleet *slots.Fl
 		case <-look.C:
 		}
 	}
+}
+
+// whatIsSeen is what a plan shows.
+func whatIsSeen(snapshot *slots.Snapshot, group string, machines []plan.Machine) any {
+	var damaged []string
+	for _, d := range snapshot.Damaged {
+		damaged = append(damaged, d.Error())
+	}
+	return []any{*snapshot.Rules(group), machines, damaged}
 }
 
 func (s *session) look(ctx context.Context, fleet *slots.Fleet) (*slots.Snapshot, error) {

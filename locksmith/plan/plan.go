@@ -139,6 +139,12 @@ func Why(refused error) string {
 	if r, ok := errors.AsType[*slots.RefusedError](refused); ok {
 		return r.Why
 	}
+	if d, ok := errors.AsType[*slots.DamagedError](refused); ok {
+		if d.ID != "" {
+			return "no slot is granted while the record of a holder cannot be read: " + d.ID + " of group " + d.Group
+		}
+		return "no slot is granted while what the group allows cannot be read: " + d.Key
+	}
 	return refused.Error()
 }
 

@@ -75,7 +75,7 @@ func (s *simulation) admit() (names []string) {
 	s.rules.Turns(s.down, s.queue, s.now, func(i int, refused error) bool {
 		if refused != nil {
 			left = append(left, s.queue[i])
-			if !forAll(refused) {
+			if !forAll(s.rules.Refuses(slices.Concat(s.down, went), s.queue[i])) {
 				return true
 			}
 			left = append(left, s.queue[i+1:]...)

@@ -211,3 +211,35 @@ func TestHistoryOfWrongClocks(t *testing.T) {
 		t.Errorf("%+v, %v", events, err)
 	}
 }
+
+// TestWatchWakesForRoom lets those who wait sleep through what cannot let them go:
+// thousands would read all of it.
+func TestWatchWakesForRoom(t *testing.T) {
+	endpoint := coorddtest.Start(t)
+	var reads atomic.Int32
+	quiet := newGroupAlone(t, newClient(t, endpoint))
+	counted := newGroupAlone(t, newClient(t, endpoint, grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any,
+		cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		reads.Add(1)
+		return invoke(ctx, method, req, reply, cc, opts...)
+	})))
+	states := 0
+	for _, err := range counted.Watch(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if states++; states == 2 {
+			break
+		}
+		s := acquire(t, quiet, "a")
+		for _, phase := range []Phase{Draining, Rebooting, Back, Verifying} {
+			if err := s.SetPhase(t.Context(), phase, string(phase), ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		release(t, s)
+	}
+	if n := reads.Load(); n != 2 {
+		t.Errorf("%d reads for one slot that was given back, want 2: one at the beginning, one for it", n)
+	}
+}

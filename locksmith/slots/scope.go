@@ -88,6 +88,9 @@ func (s *scope) Policy(ctx context.Context) (Policy, error) {
 	return t.Policy, err
 }
 
+// Check says what is wrong with a policy that is to be set, or nil.
+func (s *scope) Check(p Policy) error { return s.validate(&p) }
+
 // Standing reads the standing, linearizably.
 func (s *scope) Standing(ctx context.Context) (Standing, error) {
 	t, err := s.read(ctx, "read standing")

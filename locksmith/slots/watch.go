@@ -4,15 +4,18 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Watch yields the state of the group now and after each change of the slots of
-// any group, newest only: a slow consumer skips states. What goes on in the queue
-// is not watched: all wait for the same slots, and each would wake all others. It ends when ctx does, without an error, or after
-// one error that no repetition cures.
+// Watch yields the state of the group now and after each change that may let a
+// machine go: a slot of any group was given back, or a policy or a pause is another
+// one; newest only, a slow consumer skips states. Grants, phases and the queue wake
+// nobody: thousands wait for the same slots, and each would wake all others. It
+// ends when ctx does, without an error, or after one error that no repetition cures.
 //
 // It watches first and reads after: a watch that starts at the present misses
 // nothing that happens after its creation, needs no start revision, which etcd
@@ -46,7 +49,7 @@ func (g *Group) watchOnce(ctx context.Context, t *try, yield func(*State, error)
 			return err
 		}
 		// The state that was read last may be newer than this event.
-		if seen != 0 && resp.Header.Revision <= seen {
+		if seen != 0 && (resp.Header.Revision <= seen || !slices.ContainsFunc(resp.Events, g.makesRoom)) {
 			continue
 		}
 		s, err := g.readState(ctx)
@@ -63,4 +66,9 @@ func (g *Group) watchOnce(ctx context.Context, t *try, yield func(*State, error)
 	}
 	// The client closes the channel without a word when its stream gave up.
 	return fmt.Errorf("the watch has ended: %w", rpctypes.ErrNoLeader)
+}
+
+// makesRoom reports whether a machine may go after the event that could not before it.
+func (g *Group) makesRoom(e *clientv3.Event) bool {
+	return e.Type == clientv3.EventTypeDelete || !strings.HasPrefix(string(e.Kv.Key), g.allHolders())
 }
