@@ -82,6 +82,7 @@ type Agent struct {
 
 	wish   string    // why a reboot is wanted; "": it is not
 	wished time.Time // since when
+	spent  string    // the wish that the last return has fulfilled, until it is seen to be gone
 	opens  time.Time // when the window opens that is closed now
 	why    []string  // what keeps the machine from going on
 

@@ -52,6 +52,7 @@ var rules = map[string]func(*world){
 	"names itself as a member of the store":                   namesMember,
 	"reboots without a slot where there is no group":          withoutGroup,
 	"waits after a failure as long as it was told":            backsOff,
+	"does not reboot again for what outlives the reboot":      wishOutlives,
 }
 
 func TestRules(t *testing.T) {
@@ -567,4 +568,19 @@ func backsOff(w *world) {
 	}
 	w.now = noon.Add(time.Minute)
 	w.steps(Idle)
+}
+
+func wishOutlives(w *world) {
+	w.steps(Idle, Queued, Holding, Draining, Rebooting, Rebooting, Gone)
+	w.boot()
+	w.machine.wanted = []string{"a new kernel"}
+	w.steps(Verifying, Idle, Blocked, Blocked)
+	w.why("has rebooted for this")
+	w.phases()
+	w.machine.wanted = []string{"a newer kernel"}
+	w.steps(Queued)
+	w.machine.wanted = nil
+	w.steps(Idle)
+	w.machine.wanted = []string{"a new kernel"}
+	w.steps(Queued)
 }

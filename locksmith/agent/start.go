@@ -62,6 +62,7 @@ func (a *Agent) resume(ctx context.Context, now time.Time, slot *slots.Slot, r s
 			a.slot = nil
 			return err
 		}
+		a.spent = r.Reason
 		a.beginWatch(ctx, now)
 		a.become(Verifying, now, "the machine was booted")
 		return nil

@@ -30,6 +30,10 @@ func (a *Agent) stand(ctx context.Context, now time.Time) (stand State, why []st
 	if a.wish == "" {
 		return Idle, []string{notWanted}, nil
 	}
+	if a.spent != "" && a.wish == a.spent {
+		a.config.Metrics.blocks("spent")
+		return Blocked, []string{"the machine has rebooted for this, and it is wanted still: " + a.wish}, nil
+	}
 	if why := a.closed(now); why != "" {
 		return Closed, []string{why}, nil
 	}
@@ -50,7 +54,9 @@ func (a *Agent) setWish(wish string, now time.Time) {
 	if wish != "" && a.wish == "" {
 		a.wished = now
 	}
-	a.wish = wish
+	if a.wish = wish; wish != a.spent {
+		a.spent = ""
+	}
 	a.config.Metrics.wants(wish != "")
 	a.config.Metrics.unblock()
 }
