@@ -33,6 +33,9 @@ A slot taken this way stays taken until unlock, so it also keeps others from reb
 				if own {
 					record.Hostname, _ = os.Hostname() // for people only: none is fine
 				}
+				if err := located(ctx, g, &record); err != nil {
+					return err
+				}
 				if s.dryRun {
 					return s.wouldLock(ctx, cmd, g, record)
 				}

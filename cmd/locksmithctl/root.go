@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 const environmentPrefix = "LOCKSMITHCTL_"
 
 func newRootCommand(environ []string) *cobra.Command {
-	s := &session{}
+	s := &session{euid: os.Geteuid}
 	root := &cobra.Command{
 		Use:   "locksmithctl",
 		Short: "Show and change the reboot slots of a group of machines",
@@ -61,7 +62,8 @@ went wrong is text on standard error, also with -o json; standard output is empt
 	addGroup(root, "look", "See what goes on:", newStatusCommand(s), newPlanCommand(s), newExplainCommand(s),
 		newWatchCommand(s), newHistoryCommand(s), newSimulateCommand(s))
 	addGroup(root, "change", "Change it:", newLockCommand(s), newUnlockCommand(s), newSetMaxCommand(s),
-		newPolicyCommand(s), newPauseCommand(s), newResumeCommand(s))
+		newPolicyCommand(s), newPauseCommand(s), newResumeCommand(s),
+		newRebootCommand(s), newSendNeedRebootCommand(s))
 	addGroup(root, "serve", "Serve others:", newServeCommand(s))
 	addGroup(root, "services", "Restart and start services in turn:", newRestartCommand(s), newStartSlotCommand(s))
 	return root

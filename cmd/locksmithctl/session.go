@@ -25,6 +25,7 @@ type session struct {
 	output string // text or json
 	dryRun bool
 	debug  bool
+	euid   func() int // effective user id of this process
 }
 
 // groupName is the group that the flags name.
@@ -80,6 +81,9 @@ func (s *session) connected(cmd *cobra.Command, doing string, f func(*slots.Flee
 
 // explain gives the errors that people meet the words they know, and a hint.
 func (s *session) explain(doing string, err error) error {
+	if failed, ok := errors.AsType[*failure](err); ok {
+		return failed
+	}
 	text, hint := err.Error(), ""
 	full, isFull := errors.AsType[*slots.FullError](err)
 	refused, isRefused := errors.AsType[*slots.RefusedError](err)

@@ -54,3 +54,24 @@ func (g *Group) Report(ctx context.Context, lease clientv3.LeaseID, s Status) er
 		return t.commit(ctx, g.client, nil, put)
 	})
 }
+
+// StatusOf reads what the agent of a machine says of it, linearizably; alive is
+// whether there is one.
+func (g *Group) StatusOf(ctx context.Context, id string) (s Status, alive bool, err error) {
+	if err := checkName("machine id", id); err != nil {
+		return Status{}, false, err
+	}
+	err = g.newTry("read status of "+id).until(ctx, func(*try) (done bool, err error) {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		resp, err := g.client.Get(ctx, g.agentKey(id))
+		if err != nil {
+			return false, err
+		}
+		if alive = len(resp.Kvs) > 0; alive {
+			s, err = DecodeStatus(resp.Kvs[0])
+		}
+		return true, err
+	})
+	return s, alive, err
+}
