@@ -223,23 +223,42 @@ func TestWatchWakesForRoom(t *testing.T) {
 		reads.Add(1)
 		return invoke(ctx, method, req, reply, cc, opts...)
 	})))
-	states := 0
-	for _, err := range counted.Watch(t.Context()) {
+	const rounds = 10
+	var begun sync.Once
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for state, err := range counted.Watch(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if states++; states == 2 {
+		if state.Max == 9 {
 			break
 		}
-		s := acquire(t, quiet, "a")
+		begun.Do(func() { wg.Go(func() { useSlots(t, quiet, rounds) }) })
+	}
+	if n := reads.Load(); n > rounds+2 {
+		t.Errorf("%d reads for %d slots that were given back, want %d at most: one each, one at the beginning and one for the new limit", n, rounds, rounds+2)
+	}
+}
+
+// useSlots has one machine after another go through all phases, and then raises the limit to 9.
+func useSlots(t *testing.T, g *Group, rounds int) {
+	for range rounds {
+		s, err := g.Acquire(t.Context(), Record{ID: "a"})
 		for _, phase := range []Phase{Draining, Rebooting, Back, Verifying} {
-			if err := s.SetPhase(t.Context(), phase, string(phase), ""); err != nil {
-				t.Fatal(err)
+			if err == nil {
+				err = s.SetPhase(t.Context(), phase, string(phase), "")
 			}
 		}
-		release(t, s)
+		if err == nil {
+			err = s.Release(t.Context())
+		}
+		if err != nil {
+			t.Error(err)
+			break
+		}
 	}
-	if n := reads.Load(); n != 2 {
-		t.Errorf("%d reads for one slot that was given back, want 2: one at the beginning, one for it", n)
+	if _, err := g.SetMax(t.Context(), 9); err != nil {
+		t.Error(err)
 	}
 }
