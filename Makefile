@@ -103,7 +103,7 @@ install-locksmith:
 	install -D -m 644 deploy/systemd/locksmith-tmpfiles.conf $(to)/lib/tmpfiles.d/locksmith.conf
 	install -D -m 644 -t $(DESTDIR)$(POLKIT) deploy/systemd/50-locksmith.rules
 	install -D -m 644 -t $(to)/share/doc/locksmith LICENSE
-	install -D -m 644 -t $(to)/share/doc/locksmith/examples deploy/systemd/locksmithd-nonroot.conf deploy/systemd/locksmithd-hooks.conf
+	install -D -m 644 -t $(to)/share/doc/locksmith/examples $(wildcard deploy/systemd/locksmithd-*.conf)
 	$(call keep,deploy/systemd/locksmith.env,$(DESTDIR)/etc/locksmith/locksmith.env)
 	$(call complete,locksmithctl)
 

@@ -191,7 +191,7 @@ func TestUnitsAreValid(t *testing.T) {
 	// A drop-in is valid where it is used.
 	write(t, filepath.Join(dir, "dropped.service"), []byte("[Service]\nType=oneshot\nExecStart=/bin/true\n"))
 	for service, samples := range map[string][]string{
-		"dropped": {"50-start-slot.conf"}, "locksmithd": {"locksmithd-hooks.conf", "locksmithd-nonroot.conf"},
+		"dropped": {"50-start-slot.conf"}, "locksmithd": {"locksmithd-container.conf", "locksmithd-hooks.conf", "locksmithd-nonroot.conf"},
 	} {
 		for _, sample := range samples {
 			text := strings.ReplaceAll(string(read(t, filepath.Join("..", "deploy", "systemd", sample))), "/usr/bin/", filepath.Dir(program(t, "bin/coordd"))+"/")
