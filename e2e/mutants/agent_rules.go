@@ -36,10 +36,10 @@ var agentRules = []mutant{
 		edits: []edit{{"locksmith/agent/wait.go", `	if a.wish == "" {
 		return Idle, []string{notWanted}, nil
 	}
-	if why`, `	if a.wish == "" && a.slot == nil {
+	if a.spent`, `	if a.wish == "" && a.slot == nil {
 		return Idle, []string{notWanted}, nil
 	}
-	if why`}},
+	if a.spent`}},
 		pkg:  "./locksmith/agent",
 		test: "TestRules",
 	},
