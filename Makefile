@@ -72,7 +72,7 @@ systemd := $(to)/lib/systemd
 # The programs' folder is named in the units.
 place = install -d $(dir $(2)) && sed 's|/usr/bin/|$(PREFIX)/bin/|' $(1) > $(2) && chmod 644 $(2)
 # What an operator has changed is not written over.
-keep  = test -e $(2) || install -D -m 640 $(1) $(2)
+keep  = test -e $(2) || install -D -m $(3) $(1) $(2)
 # bash, zsh and fish, by the program itself.
 complete = install -d $(to)/share/bash-completion/completions $(to)/share/zsh/site-functions $(to)/share/fish/vendor_completions.d && \
 	bin/$(1) completion bash > $(to)/share/bash-completion/completions/$(1) && \
@@ -90,7 +90,7 @@ install-coordd:
 	install -D -m 644 deploy/systemd/coordd-tmpfiles.conf $(to)/lib/tmpfiles.d/coordd.conf
 	install -D -m 644 -t $(to)/share/doc/coordd LICENSE
 	install -D -m 644 -t $(to)/share/doc/coordd/examples deploy/coordd.yaml
-	$(call keep,deploy/systemd/coordd.env,$(DESTDIR)/etc/coordd/coordd.env)
+	$(call keep,deploy/systemd/coordd.env,$(DESTDIR)/etc/coordd/coordd.env,640)
 	$(call complete,coordctl)
 
 install-locksmith:
@@ -104,7 +104,8 @@ install-locksmith:
 	install -D -m 644 -t $(DESTDIR)$(POLKIT) deploy/systemd/50-locksmith.rules
 	install -D -m 644 -t $(to)/share/doc/locksmith LICENSE
 	install -D -m 644 -t $(to)/share/doc/locksmith/examples $(wildcard deploy/systemd/locksmithd-*.conf)
-	$(call keep,deploy/systemd/locksmith.env,$(DESTDIR)/etc/locksmith/locksmith.env)
+	$(call keep,deploy/systemd/locksmith.env,$(DESTDIR)/etc/locksmith/locksmith.env,640)
+	$(call keep,deploy/systemd/locksmithd.yaml,$(DESTDIR)/etc/locksmith/locksmithd.yaml,644)
 	$(call complete,locksmithctl)
 
 deb: build ## Debian packages coordd and locksmith in bin/, for the architecture of this machine (needs dpkg-deb)

@@ -26,6 +26,8 @@ type restartOptions struct {
 	stableFor time.Duration
 	deadline  time.Duration
 	check     string
+	zone      string
+	member    string
 }
 
 func newRestartCommand(s *session) *cobra.Command {
@@ -34,9 +36,10 @@ func newRestartCommand(s *session) *cobra.Command {
 		Use:   "restart UNIT",
 		Short: "Restart a unit of systemd when it is this machine's turn",
 		Long: `restart restarts a unit of systemd on this machine when it is the machine's turn: it waits
-for a slot, asks systemd to restart the unit, watches that the unit stays active for
---stable-for, and gives the slot back. All machines that restart the unit share the slots
-of the group unit-<UNIT>, one unless set-max says otherwise, or those of -group.
+for a slot, in the order of arrival, asks systemd to restart the unit, watches that the
+unit stays active for --stable-for, and gives the slot back. All machines that restart
+the unit share the slots of the group unit-<UNIT>, one unless set-max says otherwise, or
+those of -group.
 
 When the restart fails, or the unit does not stay active, or the check does not pass
 within --deadline, this machine keeps the slot and the record says why: the restarts of
@@ -69,6 +72,8 @@ Exit codes:
 	f.DurationVar(&o.stableFor, "stable-for", 10*time.Second, "how long the unit must stay active")
 	f.DurationVar(&o.deadline, "deadline", 10*time.Minute, "time for the restart, for --stable-for, and for the check to pass, all together")
 	f.StringVar(&o.check, "check", "", "program and arguments, split at spaces, without a shell, that must exit with 0; it is tried again until --deadline")
+	f.StringVar(&o.zone, "zone", "", "failure domain of this machine, where the policy limits zones")
+	f.StringVar(&o.member, "member", "", "name of the member of the store that the restart takes down, if it does: no two members are down at once")
 	f.BoolVar(&o.release, "release", false, "restart nothing; end what a killed restart of the unit has left")
 	return cmd
 }
@@ -87,9 +92,9 @@ func (o *restartOptions) validate() error {
 
 func (s *session) restart(cmd *cobra.Command, o restartOptions, unit string) error {
 	service := &service{out: cmd.ErrOrStderr()}
-	err := s.withStore(restart.GroupOf(unit), func(g *slots.Group) error {
+	err := s.withStore(restart.GroupOf(unit), func(client *clientv3.Client, g *slots.Group) error {
 		c := restart.Config{
-			Group: g, Unit: unit, LockDir: runtimeDirectory(),
+			Client: client, Group: g, Unit: unit, Zone: o.zone, Member: o.member, LockDir: runtimeDirectory(),
 			Wait: o.wait, StableFor: o.stableFor, Deadline: o.deadline, Check: strings.Fields(o.check), Report: service.report,
 		}
 		var err error
@@ -100,10 +105,10 @@ func (s *session) restart(cmd *cobra.Command, o restartOptions, unit string) err
 			return err
 		}
 		c.Hostname, _ = os.Hostname() // for people only: none is fine
-		if s.dryRun {
+		switch {
+		case s.dryRun:
 			return s.wouldRestart(cmd, c)
-		}
-		if o.release {
+		case o.release:
 			return s.release(cmd.Context(), c)
 		}
 		ctx, cancel := context.WithCancel(cmd.Context())
@@ -118,7 +123,7 @@ func (s *session) restart(cmd *cobra.Command, o restartOptions, unit string) err
 func (s *session) wouldRestart(cmd *cobra.Command, c restart.Config) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), s.client.Timeout)
 	defer cancel()
-	return s.wouldLock(ctx, cmd, c.Group, slots.Record{ID: c.ID, Hostname: c.Hostname})
+	return s.wouldLock(ctx, cmd, c.Group, slots.Record{ID: c.ID, Hostname: c.Hostname, Zone: c.Zone, Member: c.Member})
 }
 
 // release does not wait for the store for long: it is called when a unit has ended.
@@ -149,13 +154,13 @@ func restartFailure(unit string, err error) error {
 
 // withStore runs f on the group that the flags name, or else on the usual one. It
 // sets no time limit.
-func (s *session) withStore(usual string, f func(*slots.Group) error) error {
+func (s *session) withStore(usual string, f func(*clientv3.Client, *slots.Group) error) error {
 	return s.withClient(func(client *clientv3.Client) error {
 		g, err := slots.NewGroup(client, slots.DefaultPrefix, cmp.Or(s.group, usual))
 		if err != nil {
 			return err
 		}
-		return f(g)
+		return f(client, g)
 	})
 }
 

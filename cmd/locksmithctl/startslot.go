@@ -48,6 +48,8 @@ NotifyAccess= exec or all. Exit code 124: no slot came free within --wait.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.Name, c.TTLSeconds, c.Invocation = args[0], int64(ttl/time.Second), os.Getenv("INVOCATION_ID")
 			switch {
+			case s.dryRun:
+				return &failure{text: "A start slot is taken or not: there is no -dry-run."}
 			case c.TTLSeconds < 1 || c.TTLSeconds > recipes.MaxTTLSeconds:
 				return fmt.Errorf("--ttl %v is not within 1s to %v", ttl, recipes.MaxTTLSeconds*time.Second)
 			case c.Limit < 0 || c.Limit > recipes.MaxLimit:
@@ -78,6 +80,9 @@ func newStartSlotReleaseCommand(s *session) *cobra.Command {
 		Short: "Give back the slot of the unit's start, if it has one",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if s.dryRun {
+				return &failure{text: "A start slot is given back or not: there is no -dry-run."}
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), s.client.Timeout)
 			defer cancel()
 			return startSlotFailure("releasing", s.withClient(func(client *clientv3.Client) error {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/coordd/coordd/locksmith/bus"
 )
 
 const (
@@ -26,9 +28,9 @@ func call(ctx context.Context, conn *dbus.Conn, method string, args ...any) *dbu
 
 // Restart is [Systemd]'s.
 func (Manager) Restart(ctx context.Context, unit string) error {
-	conn, err := dbus.ConnectSystemBus()
+	conn, err := bus.Connect(ctx, dbus.NewSequentialSignalHandler())
 	if err != nil {
-		return fmt.Errorf("restart of %s: open the system bus: %w", unit, err)
+		return fmt.Errorf("restart of %s: %w", unit, err)
 	}
 	defer conn.Close()
 	ended, err := listen(ctx, conn) // before the job can end
@@ -92,9 +94,9 @@ func jobResult(signal *dbus.Signal, job dbus.ObjectPath) (result string, ours bo
 
 // Status is [Systemd]'s.
 func (Manager) Status(ctx context.Context, unit string) (s Status, err error) {
-	conn, err := dbus.ConnectSystemBus()
+	conn, err := bus.Connect(ctx, nil)
 	if err != nil {
-		return Status{}, fmt.Errorf("status of %s: open the system bus: %w", unit, err)
+		return Status{}, fmt.Errorf("status of %s: %w", unit, err)
 	}
 	defer conn.Close()
 	var path dbus.ObjectPath

@@ -1,67 +1,19 @@
 package restart
 
 import (
-	"bufio"
 	"context"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/prop"
+
+	"github.com/coordd/coordd/locksmith/bus/bustest"
 )
-
-const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:dir=DIR</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default"><allow send_destination="*"/><allow eavesdrop="false"/><allow own="*"/><allow user="*"/></policy>
-</busconfig>`
-
-// startBus runs a bus of its own, which is the system's for the test.
-func startBus(t *testing.T) *dbus.Conn {
-	t.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("dbus-daemon is not installed")
-	}
-	dir, err := os.MkdirTemp("", "bus") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	config := filepath.Join(dir, "bus.conf")
-	if err := os.WriteFile(config, []byte(strings.ReplaceAll(busConfig, "DIR", dir)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("dbus-daemon", "--nofork", "--print-address", "--config-file="+config)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	address, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", strings.TrimSpace(address))
-	conn, err := dbus.ConnectSystemBus()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
 
 // systemd1 is what tests need of org.freedesktop.systemd1: one unit, whose jobs end
 // as told.
@@ -81,7 +33,7 @@ const (
 
 func startSystemd1(t *testing.T) *systemd1 {
 	t.Helper()
-	s := &systemd1{conn: startBus(t), result: "done"}
+	s := &systemd1{conn: bustest.Start(t).Connect(), result: "done"}
 	if err := s.conn.Export(s, systemdPath, managerInterface); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +132,7 @@ func TestManagerStatus(t *testing.T) {
 
 func TestManagerWithoutBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
-	if err := (Manager{}).Restart(t.Context(), unit); err == nil || !strings.Contains(err.Error(), "open the system bus") {
+	if err := (Manager{}).Restart(t.Context(), unit); err == nil || !strings.Contains(err.Error(), "bus: connect") {
 		t.Errorf("%v", err)
 	}
 }

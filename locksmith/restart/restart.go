@@ -23,6 +23,8 @@ import (
 	"fmt"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/coordd/coordd/locksmith/slots"
 )
 
@@ -42,18 +44,22 @@ type Systemd interface {
 	Status(ctx context.Context, unit string) (Status, error)
 }
 
-// Config is one restart of one unit. All fields are needed but Check and Report.
+// Config is one restart of one unit. All fields are needed but Zone, Member, Check
+// and Report.
 type Config struct {
-	Group     *slots.Group  // its slots; GroupOf names the usual one
-	Unit      string        // full name, as UnitName makes it
-	ID        string        // this machine's id
-	Hostname  string        // for people
-	BootID    string        // the present boot
-	LockDir   string        // directory of files by which restarts on one machine exclude each other; it is made
-	Wait      time.Duration // to wait for a slot at most
-	StableFor time.Duration // how long the unit must stay active
-	Deadline  time.Duration // within which it must be restarted and have been stable; above StableFor
-	Check     []string      // program and arguments that must exit with 0 at last; none: none
+	Client    *clientv3.Client // of the store
+	Group     *slots.Group     // its slots; GroupOf names the usual one
+	Unit      string           // full name, as UnitName makes it
+	ID        string           // this machine's id
+	Hostname  string           // for people
+	Zone      string           // failure domain
+	Member    string           // name in the store's cluster of a machine whose restart takes that member down
+	BootID    string           // the present boot
+	LockDir   string           // directory of files by which restarts on one machine exclude each other; it is made
+	Wait      time.Duration    // to wait for a slot at most
+	StableFor time.Duration    // how long the unit must stay active
+	Deadline  time.Duration    // within which it must be restarted and have been stable; above StableFor
+	Check     []string         // program and arguments that must exit with 0 at last; none: none
 	// Report is told what goes on, one line each, for people. It may be nil.
 	Report func(line string)
 }
@@ -126,9 +132,9 @@ func (c *Config) begin(ctx context.Context, slot *slots.Slot, before slots.Recor
 	case err == nil:
 		return c.finish(ctx, slot, c.renew(ctx, systemd))
 	case before.Phase != slots.Held: // an earlier restart has kept it
-		return c.keep(ctx, slot, fmt.Errorf("%s (and was not tried again: %w)", before.Note, err))
+		return &KeptError{c.Group.Name(), c.ID, fmt.Errorf("%w; before that: %s", err, cmp.Or(before.Failed, before.Note))}
 	}
-	return errors.Join(fmt.Errorf("restart: %w", err), c.giveBack(ctx, slot))
+	return errors.Join(fmt.Errorf("restart: %w", err), c.giveBack(ctx, slot.Release))
 }
 
 // renew restarts the unit and watches it. nil means that it is well.
@@ -154,7 +160,8 @@ func (c *Config) finish(ctx context.Context, slot *slots.Slot, err error) error 
 	if err != nil {
 		return c.keep(ctx, slot, err)
 	}
-	if err := c.giveBack(ctx, slot); err != nil {
+	returned := func(ctx context.Context) error { return slot.ReleaseReturned(ctx, time.Now()) }
+	if err := c.giveBack(ctx, returned); err != nil {
 		return &KeptError{c.Group.Name(), c.ID, fmt.Errorf("%s is well, but the slot was not given back: %w", c.Unit, err)}
 	}
 	c.report(c.Unit + " is well")
@@ -174,7 +181,7 @@ func (c *Config) failed(ctx context.Context, systemd Systemd, why error) error {
 func (c *Config) keep(ctx context.Context, slot *slots.Slot, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
 	defer cancel()
-	if err := slot.SetPhase(ctx, slots.Rebooting, c.BootID, why.Error()); err != nil {
+	if err := slot.Fail(ctx, why.Error(), time.Now()); err != nil {
 		if errors.Is(err, slots.ErrNotHeld) {
 			return fmt.Errorf("restart: %w; the slot had been taken away", why)
 		}
@@ -186,10 +193,10 @@ func (c *Config) keep(ctx context.Context, slot *slots.Slot, why error) error {
 
 // giveBack releases the slot even if ctx has ended. One that was taken away needs
 // no giving back.
-func (c *Config) giveBack(ctx context.Context, slot *slots.Slot) error {
+func (c *Config) giveBack(ctx context.Context, release func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
 	defer cancel()
-	err := slot.Release(ctx)
+	err := release(ctx)
 	if errors.Is(err, slots.ErrNotHeld) {
 		c.report("the slot had been taken away")
 		return nil

@@ -60,12 +60,13 @@ type fleet struct {
 // config is of the restart on one machine, which has a client and a lock directory of its own.
 func (f *fleet) config(id string) Config {
 	f.t.Helper()
-	g, err := slots.NewGroup(f.server.NewClient(f.t).Client, slots.DefaultPrefix, GroupOf(unit))
+	client := f.server.NewClient(f.t).Client
+	g, err := slots.NewGroup(client, slots.DefaultPrefix, GroupOf(unit))
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	return Config{
-		Group: g, Unit: unit, ID: id, Hostname: "host-" + id, BootID: "boot", LockDir: f.t.TempDir(),
+		Client: client, Group: g, Unit: unit, ID: id, Hostname: "host-" + id, BootID: "boot", LockDir: f.t.TempDir(),
 		Wait: time.Hour, StableFor: 10 * time.Second, Deadline: 10 * time.Minute,
 	}
 }
@@ -96,7 +97,7 @@ func (f *fleet) free(c Config) {
 // kept asserts that machine c has its slot, and that the record says why.
 func (f *fleet) kept(c Config, why string) {
 	f.t.Helper()
-	if r := f.record(c); r.ID != c.ID || !strings.Contains(r.Note, why) {
+	if r := f.record(c); r.ID != c.ID || !strings.Contains(r.Failed, why) {
 		f.t.Fatalf("record %+v, want one of %s with %q", r, c.ID, why)
 	}
 }
@@ -113,6 +114,8 @@ func isKept(t *testing.T, err error, words string) {
 func TestRun(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *fleet){
 		"one after another":                        testOneAfterAnother,
+		"first come, first served":                 testInTurn,
+		"one ahead that is gone":                   testGoneAhead,
 		"a failure stops the others":               testFailureStops,
 		"the next restart takes a kept slot over":  testTakeOver,
 		"a unit that does not stay active":         testNotStable,
@@ -123,6 +126,7 @@ func TestRun(t *testing.T) {
 		"given up with a slot that was kept":       testGivenUpTakeOver,
 		"interrupted in the middle":                testInterrupted,
 		"a restart without end":                    testDeadline,
+		"what was killed while it waited":          testReleaseWaiting,
 		"what was killed before":                   testReleaseHeld,
 		"what was killed in the middle":            testReleaseUnderWay,
 		"what is not a restart's stays":            testReleaseOthers,
@@ -171,6 +175,70 @@ func testOneAfterAnother(t *testing.T, f *fleet) {
 		t.Errorf("%d units were down at once; the whole took %v", most, took)
 	}
 	f.free(f.config("m0"))
+}
+
+// wait begins a restart that has to wait, and returns when it does.
+func (f *fleet) wait(c Config, running *sync.WaitGroup, done func(error)) {
+	f.t.Helper()
+	waits := make(chan string, 100)
+	c.Report = func(line string) { waits <- line }
+	running.Go(func() { done(Run(f.t.Context(), c, &fake{})) })
+	if line := <-waits; !strings.HasPrefix(line, "waits: ") {
+		f.t.Errorf("%s: %q, want that it waits", c.ID, line)
+	}
+}
+
+func testInTurn(t *testing.T, f *fleet) {
+	holder := f.config("holder")
+	slot := f.hold(holder)
+	var mu sync.Mutex
+	var order []string
+	var running sync.WaitGroup
+	want := []string{"c", "a", "d", "b"}
+	for _, id := range want {
+		f.wait(f.config(id), &running, func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if order = append(order, id); err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+		})
+	}
+	if err := slot.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	running.Wait()
+	if !slices.Equal(order, want) {
+		t.Errorf("order %q, want %q", order, want)
+	}
+}
+
+// A place in the queue lasts no longer than whoever has it, and a little.
+func testGoneAhead(t *testing.T, f *fleet) {
+	slot := f.hold(f.config("holder"))
+	gone, client := f.config("gone"), f.server.NewClient(t)
+	g, err := slots.NewGroup(client.Client, slots.DefaultPrefix, gone.Group.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Client, gone.Group = client.Client, g
+	var running sync.WaitGroup
+	f.wait(gone, &running, func(error) {})
+	f.wait(f.config("next"), &running, func(err error) {
+		if err != nil {
+			t.Errorf("next: %v", err)
+		}
+		client.Heal()
+	})
+	client.Partition()
+	if err := slot.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	running.Wait()
+	if took := time.Since(begin); took > 2*time.Minute {
+		t.Errorf("the next one had to wait for %v", took)
+	}
 }
 
 func testFailureStops(t *testing.T, f *fleet) {
@@ -274,8 +342,8 @@ func testGivenUpTakeOver(t *testing.T, f *fleet) {
 		t.Fatal(err)
 	}
 	cancel()
-	isKept(t, c.begin(ctx, slot, before, &fake{}), "bad (and was not tried again")
-	f.kept(c, "bad (and was not tried again")
+	isKept(t, c.begin(ctx, slot, before, &fake{}), "before that: bad")
+	f.kept(c, "bad")
 }
 
 func testInterrupted(t *testing.T, f *fleet) {
@@ -321,10 +389,8 @@ func testPaused(t *testing.T, f *fleet) {
 			t.Error(err)
 		}
 	}
-	if _, _, err := c.awaitTurn(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if len(said) != 1 || !strings.Contains(said[0], "paused by ann: a storm") {
+	f.hold(c)
+	if len(said) != 1 || !strings.Contains(said[0], "paused by ann") || !strings.Contains(said[0], "a storm") {
 		t.Errorf("said %q", said)
 	}
 }
@@ -337,6 +403,30 @@ func testReleaseHeld(t *testing.T, f *fleet) {
 			t.Errorf("%q, %v", kept, err)
 		}
 		f.free(c)
+	}
+}
+
+// A place in the queue does not outlast the unit whose process was killed.
+func testReleaseWaiting(t *testing.T, f *fleet) {
+	slot := f.hold(f.config("holder"))
+	c := f.config("m")
+	lease, err := c.Client.Grant(t.Context(), 3600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Group.Enqueue(t.Context(), lease.ID, c.want()); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := Release(t.Context(), c); kept != "" || err != nil {
+		t.Errorf("%q, %v", kept, err)
+	}
+	if err := slot.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	f.hold(f.config("next"))
+	if took := time.Since(begin); took > lookAgain {
+		t.Errorf("the next one had to wait for %v", took)
 	}
 }
 
@@ -463,7 +553,7 @@ func testLostAnswers(t *testing.T, f *fleet) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Group = g
+	c.Client, c.Group = client.Client, g
 	systemd := &fake{restart: func(context.Context) error { client.DropReplies(2, coordtest.BreakConnection); return nil }}
 	client.DropReplies(3, coordtest.BreakConnection)
 	if err := Run(t.Context(), c, systemd); err != nil {
@@ -482,9 +572,11 @@ func testStoreGone(t *testing.T, f *fleet) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Group = g
+	c.Client, c.Group = client.Client, g
 	isKept(t, Run(t.Context(), c, &fake{restart: func(context.Context) error { client.Partition(); return nil }}), "the slot was not given back")
-	f.kept(f.config("m"), c.underWay())
+	if r := f.record(f.config("m")); r.Note != c.underWay() {
+		t.Errorf("record %+v", r)
+	}
 }
 
 func testStoreSilent(t *testing.T, f *fleet) {
@@ -495,7 +587,7 @@ func testStoreSilent(t *testing.T, f *fleet) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Group = g
+	c.Client, c.Group = client.Client, g
 	systemd := &fake{}
 	err = Run(t.Context(), c, systemd)
 	if _, ok := errors.AsType[*NotItsTurnError](err); !ok || !strings.Contains(err.Error(), "the store has not answered") || systemd.began != 0 {
