@@ -49,7 +49,7 @@ func run(ctx context.Context, pattern string, list bool, timeout time.Duration) 
 }
 
 // all is every mutant there is.
-func all() []mutant { return slices.Concat(locks, fences, slots, agents, agentRules, explorations) }
+func all() []mutant { return slices.Concat(locks, fences, slots, agents, agentRules) }
 
 // choose returns the mutants whose name matches.
 func choose(from []mutant, expr string) ([]mutant, error) {
