@@ -27,6 +27,7 @@ demo: build ## six machines reboot one at a time while a member is killed; under
 test: build peers ## all tests; a few minutes on two cores (those on PostgreSQL need it installed, those on machines root and systemd-nspawn)
 	$(GO) test -count=1 -timeout 15m ./...
 	$(GO) test -count=1 -timeout 5m ./recipes -on-etcd
+	$(GO) test -count=1 -timeout 5m ./locksmith/agent -on-etcd -skip Explore
 	cd e2e/databases && $(GO) test -count=1 -timeout 5m ./...
 
 race: build peers ## the packages' tests under the race detector (needs a C compiler)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/coordd/coordd/coordd/coorddtest"
+	"github.com/coordd/coordd/e2e/cluster"
 	"github.com/coordd/coordd/locksmith/blocker"
 	"github.com/coordd/coordd/locksmith/health"
 	"github.com/coordd/coordd/locksmith/hooks"
@@ -219,22 +221,45 @@ func (w *world) release(s *slots.Slot) {
 	}
 }
 
-var store string // endpoint, for all tests
+var (
+	store  string // endpoint, for all tests
+	onEtcd = flag.Bool("on-etcd", false, "run all tests on the etcd of e2e/peers")
+)
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	dir, err := os.MkdirTemp("", "agent-test-")
 	if err != nil {
 		panic(err)
 	}
-	server, err := coorddtest.Run(dir, io.Discard)
+	stop, err := startStore(dir)
 	if err != nil {
 		panic(err)
 	}
-	store = server.ClientURLs()[0]
 	code := m.Run()
-	server.Stop()
+	stop()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// startStore sets store.
+func startStore(dir string) (stop func(), err error) {
+	if !*onEtcd {
+		server, err := coorddtest.Run(dir, io.Discard)
+		if err != nil {
+			return nil, err
+		}
+		store = server.ClientURLs()[0]
+		return func() { server.Stop() }, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := cluster.Start(ctx, cluster.Spec{Program: "../../e2e/peers/bin/etcd", Size: 1, Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	store = c.Members[0].ClientURL
+	return c.Kill, nil
 }
 
 // inWorld runs a test in a world of its own, with a wish for a reboot.
