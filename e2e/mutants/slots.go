@@ -5,7 +5,7 @@ var slots = []mutant{
 	{
 		name: "slots/newcomers-unseen",
 		what: "a grant does not notice that another machine was granted a slot since it looked",
-		edits: []edit{{"locksmith/slots/queue.go", `	conditions = append(conditions, clientv3.Compare(clientv3.CreateRevision(g.allHolders()), "<", v.revision+1).WithPrefix())
+		edits: []edit{{"locksmith/slots/acquire.go", `	conditions = append(conditions, clientv3.Compare(clientv3.CreateRevision(g.allHolders()), "<", v.revision+1).WithPrefix())
 `, ``}},
 		pkg:  "./locksmith/slots",
 		test: "TestGrantIsOfTheMoment",
@@ -13,21 +13,21 @@ var slots = []mutant{
 	{
 		name:  "slots/own-terms-unseen",
 		what:  "a grant does not notice that its group was paused, or its limit lowered, since it looked",
-		edits: []edit{{"locksmith/slots/queue.go", `append(g.cluster.unchanged(v.cluster), g.unchanged(v.group)...)`, `g.cluster.unchanged(v.cluster)`}},
+		edits: []edit{{"locksmith/slots/acquire.go", `append(g.cluster.unchanged(v.cluster), g.unchanged(v.group)...)`, `g.cluster.unchanged(v.cluster)`}},
 		pkg:   "./locksmith/slots",
 		test:  "TestGrantIsOfTheMoment",
 	},
 	{
 		name:  "slots/cluster-terms-unseen",
 		what:  "a grant does not notice that the cluster was paused, or its limit lowered, since it looked",
-		edits: []edit{{"locksmith/slots/queue.go", `append(g.cluster.unchanged(v.cluster), g.unchanged(v.group)...)`, `g.unchanged(v.group)`}},
+		edits: []edit{{"locksmith/slots/acquire.go", `append(g.cluster.unchanged(v.cluster), g.unchanged(v.group)...)`, `g.unchanged(v.group)`}},
 		pkg:   "./locksmith/slots",
 		test:  "TestGrantIsOfTheMoment",
 	},
 	{
 		name: "slots/place-unseen",
 		what: "a machine that has left the queue is granted a slot",
-		edits: []edit{{"locksmith/slots/queue.go", `		conditions = append(conditions, clientv3.Compare(clientv3.CreateRevision(g.queueKey(want)), "=", v.place))
+		edits: []edit{{"locksmith/slots/acquire.go", `		conditions = append(conditions, clientv3.Compare(clientv3.CreateRevision(g.queueKey(want)), "=", v.place))
 `, ``}},
 		pkg:  "./locksmith/slots",
 		test: "TestGrantIsOfTheMoment",
