@@ -12,10 +12,11 @@ import (
 // service is a command that systemd may have started as a service, and that waits.
 type service struct{ out io.Writer }
 
-// report says what the command does, to people and to systemctl status.
+// report says what the command does, to systemctl status first: who then reads it in
+// the journal, and asks, is told the same.
 func (s *service) report(line string) {
-	fmt.Fprintln(s.out, line)
 	_, _ = daemon.SdNotify(false, "STATUS="+line) // nobody asks, or nobody listens any more
+	fmt.Fprintln(s.out, line)
 }
 
 const (

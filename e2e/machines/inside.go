@@ -1,6 +1,7 @@
 package machines
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -87,6 +88,29 @@ func (m *Machine) Journal(ctx context.Context, unit string) (string, error) {
 		return "", fmt.Errorf("machines: journal of %s: %w", m.Name, err)
 	}
 	return string(out), nil
+}
+
+// WaitJournal waits until a unit has logged a line with this text in it, in this boot
+// or an earlier one, and returns the line.
+func (m *Machine) WaitJournal(ctx context.Context, unit, text string) (string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	cmd := m.journalctl(ctx, "--follow", "--lines=all", "--output=cat", "--unit="+unit)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		cancel()
+		return "", fmt.Errorf("machines: journal of %s: %w", m.Name, err)
+	}
+	defer cmd.Wait()
+	defer cancel() // kills it
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), text) {
+			return lines.Text(), nil
+		}
+	}
+	return "", fmt.Errorf("machines: %s of %s has not logged %q: %w", unit, m.Name, text, ctx.Err())
 }
 
 func (m *Machine) journalctl(ctx context.Context, args ...string) *exec.Cmd {

@@ -18,20 +18,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// agentUnit starts locksmithd when what the machine must run is active. In a shutdown
-// the bus goes after the agent: the answer to its call of Reboot comes through it.
-const agentUnit = `[Unit]
-Wants=network-online.target
-Requires=boot-complete.target
-After=network-online.target boot-complete.target dbus.service
-
-[Service]
-EnvironmentFile=/etc/locksmith/locksmithd.env
-ExecStart=/usr/bin/locksmithd
-Restart=on-failure
-RestartSec=1s
-`
-
 const (
 	rebootWanted = "/run/reboot-required"
 	rolloutTime  = 3 * time.Minute // after which it has hung
@@ -64,8 +50,10 @@ func newRollout(t *testing.T, size, members int, adjust ...func(*Spec)) *rollout
 			Name:     fmt.Sprintf("m%d", i+1),
 			Programs: map[string]string{"/usr/bin/locksmithd": program(t, "locksmithd")},
 			Files: map[string]string{
-				"/etc/systemd/system/locksmithd.service": agentUnit,
-				"/etc/locksmith/locksmithd.env":          "LOCKSMITHD_POLL=500ms\nLOCKSMITHD_HEALTH_STABLE_FOR=500ms\nLOCKSMITHD_ENDPOINTS=" + strings.Join(r.endpoints, ",") + "\n",
+				"/usr/lib/systemd/system/locksmithd.service":              deployed(t, "locksmithd.service"),
+				"/etc/systemd/system/locksmithd.service.d/container.conf": deployed(t, "locksmithd-container.conf"),
+				"/etc/locksmith/locksmith.env": "LOCKSMITHD_POLL=500ms\nLOCKSMITHD_HEALTH_STABLE_FOR=500ms\nLOCKSMITHD_ENDPOINTS=" + strings.Join(r.endpoints, ",") +
+					"\nLOCKSMITHCTL_ENDPOINT=" + strings.Join(r.endpoints, ",") + "\n",
 			},
 			Units: []string{"locksmithd.service"},
 		}
@@ -102,9 +90,7 @@ func (r *rollout) makeMember(spec *Spec, clientURL, cluster string) {
 		"/usr/lib/systemd/system/coordd.service": "coordd.service",
 		"/usr/lib/sysusers.d/coordd.conf":        "coordd-sysusers.conf",
 	} {
-		text, err := os.ReadFile(filepath.Join("../../deploy/systemd", source))
-		must(r.T, err)
-		spec.Files[path] = string(text)
+		spec.Files[path] = deployed(r.T, source)
 	}
 	peerURL := strings.TrimSuffix(clientURL, "79") + "80"
 	spec.Files["/etc/coordd/coordd.env"] = strings.Join([]string{
@@ -114,6 +100,14 @@ func (r *rollout) makeMember(spec *Spec, clientURL, cluster string) {
 	}, "\n") + "\n"
 	spec.Units = append(spec.Units, "coordd.service")
 	spec.Vital = append(spec.Vital, "coordd.service")
+}
+
+// deployed is a file of deploy/systemd.
+func deployed(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../deploy/systemd", name))
+	must(t, err)
+	return string(text)
 }
 
 func program(t *testing.T, name string) string {
