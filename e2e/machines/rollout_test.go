@@ -73,14 +73,20 @@ func newRollout(t *testing.T, size, members int, adjust ...func(*Spec)) *rollout
 	for _, m := range r.Machines() {
 		must(t, m.WaitBoots(within(t, rolloutTime), 1))
 	}
+	r.connect()
+	return r
+}
+
+// connect makes the test a client of the store.
+func (r *rollout) connect() {
+	r.Helper()
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: r.endpoints, Logger: zap.NewNop(),
 		DialKeepAliveTime: time.Second, DialKeepAliveTimeout: time.Second, // a machine that is off answers nothing
 	})
-	must(t, err)
-	t.Cleanup(func() { client.Close() })
+	must(r.T, err)
+	r.Cleanup(func() { client.Close() })
 	r.client = client
-	return r
 }
 
 // makeMember installs coordd as its package does, with the settings of one member.
