@@ -7,15 +7,23 @@ import (
 	"log/slog"
 	"os/exec"
 	"strings"
-	"sync/atomic"
+	"sync"
+	"time"
 )
 
 // needrestart asks needrestart(1) about the kernel, and about nothing else: what
 // else it can tell is cured by restarting services.
 type needrestart struct {
-	log     *slog.Logger
-	unknown atomic.Bool // the last answer was that it cannot tell: it is logged once
+	log *slog.Logger
+
+	mu    sync.Mutex // guards what follows, and that it is run by one at a time
+	last  kernel     // the last answer; none at first
+	since time.Time  // when that was asked for
 }
+
+// freshness is for how long an answer serves. A run reads every kernel image of the
+// machine, and the agent looks every few seconds.
+const freshness = time.Minute
 
 func newNeedrestart(log *slog.Logger) (*needrestart, error) {
 	if _, err := exec.LookPath("needrestart"); err != nil {
@@ -27,25 +35,37 @@ func newNeedrestart(log *slog.Logger) (*needrestart, error) {
 // Name is needrestart.
 func (*needrestart) Name() string { return "needrestart" }
 
-// Wanted runs needrestart. That it cannot tell which kernel is to be expected is
-// no reason for a reboot, and no error either: some kernels are in no file. In a
-// container it says nothing about the kernel at all, which is an error.
+// Wanted says what needrestart did, a minute ago at most. That it cannot tell which
+// kernel is to be expected is no reason for a reboot, and no error either: some
+// kernels are in no file. In a container it says nothing about the kernel at all,
+// which is an error.
 func (n *needrestart) Wanted(ctx context.Context) (string, error) {
-	r, err := run(ctx, []string{"needrestart", "-b", "-k"}) // batch mode, which restarts nothing; the kernel
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last.status != "" && time.Since(n.since) < freshness {
+		return n.last.why(), nil
+	}
+	asked := time.Now()
+	k, err := askKernel(ctx)
 	if err != nil {
 		return "", err
 	}
-	if r.ExitCode != 0 {
-		return "", r.ExitError()
-	}
-	k, err := parseKernel(r.Stdout)
-	if err != nil {
-		return "", err
-	}
-	if unknown := k.status == kernelUnknown; unknown != n.unknown.Swap(unknown) && unknown {
+	if k.status == kernelUnknown && n.last.status != kernelUnknown { // once
 		n.log.Warn("needrestart cannot tell which kernel is to be expected", "running", k.running)
 	}
+	n.last, n.since = k, asked
 	return k.why(), nil
+}
+
+func askKernel(ctx context.Context) (kernel, error) {
+	r, err := run(ctx, []string{"needrestart", "-b", "-k"}) // batch mode, which restarts nothing; the kernel
+	if err != nil {
+		return kernel{}, err
+	}
+	if r.ExitCode != 0 {
+		return kernel{}, r.ExitError()
+	}
+	return parseKernel(r.Stdout)
 }
 
 // Values of NEEDRESTART-KSTA, from needrestart's README.batch.md.

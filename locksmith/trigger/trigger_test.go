@@ -217,6 +217,7 @@ func TestNeedrestartCannotTell(t *testing.T) {
 	}
 	for i, status := range []string{"0", "0", "1", "0"} {
 		write(t, answer, "NEEDRESTART-KSTA: "+status+"\n")
+		n.since = time.Time{} // long ago
 		if why, err := n.Wanted(t.Context()); why != "" || err != nil {
 			t.Errorf("%d: %q, %v", i, why, err)
 		}
@@ -240,6 +241,34 @@ func TestRealNeedrestart(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%q", why)
+}
+
+// TestNeedrestartIsRunSeldom: a run costs seconds of a processor, and the agent asks all the time. An error is asked again.
+func TestNeedrestartIsRunSeldom(t *testing.T) {
+	runs := filepath.Join(t.TempDir(), "runs")
+	fakeNeedrestart(t, "echo >>"+runs+"; [ -s "+runs+".broken ] && exit 3; echo NEEDRESTART-KSTA: 2")
+	n, err := newNeedrestart(silent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(wantRuns int, fails bool) {
+		t.Helper()
+		why, err := n.Wanted(t.Context())
+		if (err != nil) != fails || (why == "") != fails {
+			t.Errorf("%q, %v", why, err)
+		}
+		if b, err := os.ReadFile(runs); err != nil || len(b) != wantRuns {
+			t.Errorf("%d runs, want %d: %v", len(b), wantRuns, err)
+		}
+	}
+	ask(1, false)
+	ask(1, false)
+	n.since = n.since.Add(-freshness)
+	if err := os.WriteFile(runs+".broken", []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ask(2, true)
+	ask(3, true)
 }
 
 func TestConfig(t *testing.T) {
