@@ -101,7 +101,7 @@ func printMachines(w io.Writer, machines []plan.Machine, all bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	header := "\nMACHINE\tZONE\tSTANDING\tSINCE\tWHY\n"
 	for _, m := range machines {
-		if m.Standing == plan.Settled && !all {
+		if m.Standing == plan.Settled && len(m.Why) == 0 && !all {
 			continue
 		}
 		why := strings.Join(m.Why, "; ")

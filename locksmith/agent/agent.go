@@ -24,7 +24,7 @@ const notWanted = "the reboot is no longer wanted"
 
 const (
 	storeTimeout = 10 * time.Second // of one talk with the store; the step is then tried again
-	lookTimeout  = 2 * time.Minute  // of one look at the machine: triggers, blockers, sessions, checks
+	lookTimeout  = 5 * time.Minute  // of one look at the machine: triggers one after another, and blockers, sessions or checks
 	askedFor     = 2 * time.Minute  // how long after an uncertain answer the machine may yet go down
 	askedPoll    = time.Second      // between two looks whether it does
 )
@@ -85,6 +85,8 @@ type Agent struct {
 	spent  string    // the wish that the last return has fulfilled, until it is seen to be gone
 	opens  time.Time // when the window opens that is closed now
 	why    []string  // what keeps the machine from going on
+	fault  string    // why the last step failed; "": it did not
+	doubts string    // of the last look: what could not be asked beside what wants the reboot
 
 	session *recipes.Session // whose lease is behind the status and the place in the queue; nil: none
 	queued  bool             // the machine is in the queue with that lease
@@ -118,6 +120,17 @@ func (a *Agent) State() State { return a.state }
 // changed; 0 means go on at once. After an error the state is as before, and the
 // same step may be tried again.
 func (a *Agent) Step(ctx context.Context, now time.Time) (idle time.Duration, err error) {
+	idle, err = a.step(ctx, now)
+	switch {
+	case err == nil:
+		a.fault = ""
+	case ctx.Err() == nil:
+		a.fault = err.Error()
+	}
+	return idle, err
+}
+
+func (a *Agent) step(ctx context.Context, now time.Time) (idle time.Duration, err error) {
 	switch a.state {
 	case Starting:
 		return 0, a.start(ctx, now)
@@ -146,13 +159,17 @@ func (a *Agent) Step(ctx context.Context, now time.Time) (idle time.Duration, er
 	return 0, nil
 }
 
-// longest is how long the step of the present state may take.
+// longest is how long the step of the present state may take, with the report of
+// the status behind it. Whoever watches over the agent takes one that takes longer
+// for one that hangs.
 func (a *Agent) longest() time.Duration {
+	const looks, talks = 2, 8 // of one step, at most: see queue
+	d := looks*lookTimeout + talks*storeTimeout
 	switch a.state {
 	case Draining, Rebooting, Verifying, Failed, GivingUp:
-		return lookTimeout + a.config.Longest + 2*storeTimeout
+		d += a.config.Longest
 	}
-	return lookTimeout + 3*storeTimeout
+	return d
 }
 
 // become changes the state. why says what the machine waits for there, for people.

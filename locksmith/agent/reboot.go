@@ -26,12 +26,13 @@ func (a *Agent) retire(now time.Time, retreat State, failure error) {
 // ready reports whether the machine may go on towards its reboot. If not it either
 // waits for idle, because people are logged in who have time left, or gives up.
 func (a *Agent) ready(ctx context.Context, now time.Time) (ready bool, idle time.Duration, err error) {
+	began := time.Now()
 	next, why, err := a.stand(ctx, now)
 	if err != nil {
 		return false, 0, err
 	}
-	if next == Queued {
-		next, why, idle, err = a.people(ctx, now)
+	if next == Queued { // people are told a time: that of the look must not be missing in it
+		next, why, idle, err = a.people(ctx, now.Add(time.Since(began).Truncate(time.Second)))
 		if err != nil {
 			return false, 0, err
 		}

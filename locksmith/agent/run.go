@@ -15,7 +15,7 @@ const (
 // Run takes step after step until the reboot is under way or ctx ends; neither is
 // an error. A machine that has a slot keeps it beyond the end of Run: the next
 // agent of the machine takes it up. One that waits leaves the queue. What fails is
-// logged and tried again, at growing intervals of at most 10 s.
+// tried again, at growing intervals of at most 10 s, and logged when it is another failure than before.
 func (a *Agent) Run(ctx context.Context) {
 	defer a.end()
 	group := watcher{agent: a}
@@ -23,7 +23,7 @@ func (a *Agent) Run(ctx context.Context) {
 	retry := firstRetry
 	for a.state != Gone && ctx.Err() == nil {
 		a.tell(a.longest())
-		was := a.state
+		was, fault := a.state, a.fault
 		idle, err := a.Step(ctx, time.Now())
 		if ctx.Err() == nil {
 			a.tryReport(ctx)
@@ -32,7 +32,9 @@ func (a *Agent) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 		case err != nil:
 			a.config.Metrics.failed()
-			a.config.Log.Warn("will try again", "state", was.String(), "in", retry, "error", err)
+			if a.fault != fault { // what lasts for hours is said once; the status has it
+				a.config.Log.Warn("will try again", "state", was.String(), "in", retry, "error", err)
+			}
 			a.sleep(ctx, retry, nil)
 			retry = min(2*retry, longestRetry)
 			continue

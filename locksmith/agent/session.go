@@ -93,6 +93,9 @@ func (a *Agent) status() slots.Status {
 	if a.state != Idle {
 		s.Blocked = slices.Clone(a.why)
 	}
+	if a.fault != "" {
+		s.Blocked = append(s.Blocked, "cannot go on, and tries again: "+a.fault)
+	}
 	if a.state == Closed {
 		s.Opens = a.opens.UTC()
 	}

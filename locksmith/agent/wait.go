@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,11 +27,12 @@ func (a *Agent) stand(ctx context.Context, now time.Time) (stand State, why []st
 		}
 		return Blocked, []string{"cannot tell whether the reboot is still wanted: " + err.Error()}, nil
 	}
-	a.setWish(strings.Join(reasons, "; "), now)
+	a.doubt(err)
+	a.setWish(reasons, now)
 	if a.wish == "" {
 		return Idle, []string{notWanted}, nil
 	}
-	if a.spent != "" && a.wish == a.spent {
+	if a.spent != "" {
 		a.config.Metrics.blocks("spent")
 		return Blocked, []string{"the machine has rebooted for this, and it is wanted still: " + a.wish}, nil
 	}
@@ -50,15 +52,35 @@ func (a *Agent) stand(ctx context.Context, now time.Time) (stand State, why []st
 	return Queued, nil, nil
 }
 
-func (a *Agent) setWish(wish string, now time.Time) {
+// doubt says that some triggers could not be asked while others want the reboot, once.
+func (a *Agent) doubt(err error) {
+	doubts := ""
+	if err != nil {
+		doubts = err.Error()
+	}
+	if doubts != "" && doubts != a.doubts {
+		a.config.Log.Warn("cannot ask all that may want a reboot", "error", err)
+	}
+	a.doubts = doubts
+}
+
+func (a *Agent) setWish(reasons []string, now time.Time) {
+	wish := strings.Join(reasons, "; ")
 	if wish != "" && a.wish == "" {
 		a.wished = now
 	}
-	if a.wish = wish; wish != a.spent {
+	if a.wish = wish; !a.isSpent(reasons) {
 		a.spent = ""
 	}
 	a.config.Metrics.wants(wish != "")
 	a.config.Metrics.unblock()
+}
+
+// isSpent reports whether the last return has fulfilled all of these reasons. Some of
+// those that it was for may be gone, as a file in /run that the boot has removed.
+func (a *Agent) isSpent(reasons []string) bool {
+	isNew := func(why string) bool { return !strings.Contains("; "+a.spent+"; ", "; "+why+"; ") }
+	return len(reasons) > 0 && !slices.ContainsFunc(reasons, isNew)
 }
 
 // closed asks the schedule, and returns why no reboot may start now, "" if one may.
