@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,11 +55,11 @@ and with 1 when it cannot ask: because a setting is wrong.`,
 // check writes one line for each answer.
 func (p *parts) check(ctx context.Context, out io.Writer, now time.Time) {
 	say := func(what, format string, args ...any) {
-		fmt.Fprintf(out, "%-10s %s\n", what, fmt.Sprintf(format, args...))
+		fmt.Fprintf(out, "%-10s %s\n", what, oneLine(fmt.Sprintf(format, args...)))
 	}
 	bootID, err := p.host.BootID(ctx)
 	if err != nil {
-		bootID = err.Error()
+		bootID = "unknown: " + err.Error()
 	}
 	say("machine", "%s (%s), group %s, boot %s", p.name, p.id, p.config.Machine.Group, bootID)
 	reasons, err := p.host.Wanted(ctx)
@@ -113,7 +114,7 @@ func (p *parts) checkStore(ctx context.Context, say func(what, format string, ar
 	}
 	state, err := p.group.State(ctx)
 	if err != nil {
-		say("slot", "the store does not answer: %v", err)
+		say("slot", "the store at %s does not answer: %v", strings.Join(p.config.Store.Endpoints, ", "), err)
 		return
 	}
 	say("slot", "%d of %d are free, %d machines wait", state.Available(), state.Max, state.Waiting)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/coreos/go-systemd/v22/journal"
 
@@ -59,5 +61,9 @@ func TestSupervisor(t *testing.T) {
 	want := "closed; wanted: a kernel; the window is closed; two lines; opens " + status.Opens.Format(time.RFC3339)
 	if got := describe(status); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+	status.Blocked = []string{"held: \x1b[2J\xff" + strings.Repeat("ü", 1<<20)} // what another machine has written into the store
+	if got := describe(status); len(got) > maxLine || !utf8.ValidString(got) || strings.ContainsFunc(got, unicode.IsControl) {
+		t.Errorf("%d bytes: %.100q", len(got), got)
 	}
 }

@@ -185,7 +185,8 @@ timeout: 9s
 	}
 	for want, c := range map[string]Config{
 		"blockers.users.grace: -5m0s must not be negative":                            {Timeout: 1, Users: Users{Grace: -5 * time.Minute}},
-		"blockers.timeout: 0s must be above 0":                                        {},
+		"blockers.timeout: 0s must be above 0s and at most 2m0s":                      {},
+		"blockers.timeout: 2m1s must be above 0s and at most 2m0s":                    {Timeout: 121 * time.Second},
 		"blockers.commands[1]: the program's name is missing":                         {Timeout: 1, Commands: [][]string{{"/bin/true"}, {}}},
 		"blockers.prometheus.url: \"p:9090\" must begin with http:// or https://":     {Timeout: 1, Prometheus: Prometheus{URL: "p:9090"}},
 		"blockers.prometheus.url: is empty, but other settings of prometheus are not": {Timeout: 1, Prometheus: Prometheus{Ignore: "x"}},

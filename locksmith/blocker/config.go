@@ -16,6 +16,9 @@ const (
 	MemberNone = "none" // none
 )
 
+// MaxTimeout bounds the time of each blocker: who asks them does so every few seconds.
+const MaxTimeout = 2 * time.Minute
+
 // Config says what may forbid a reboot.
 type Config struct {
 	Inhibitors bool       `yaml:"inhibitors"` // logind's locks that block a shutdown
@@ -24,7 +27,7 @@ type Config struct {
 	Prometheus Prometheus `yaml:"prometheus"`
 	Quorum     bool       `yaml:"quorum"` // the store keeps a quorum without this machine
 
-	Timeout time.Duration `yaml:"timeout"` // of each blocker
+	Timeout time.Duration `yaml:"timeout"` // of each blocker, at most MaxTimeout
 }
 
 // Users says what those mean who are logged in.
@@ -60,8 +63,8 @@ func (c *Config) Validate() error {
 	if c.Users.Grace < 0 {
 		errs = append(errs, fmt.Errorf("blockers.users.grace: %v must not be negative", c.Users.Grace))
 	}
-	if c.Timeout <= 0 {
-		errs = append(errs, fmt.Errorf("blockers.timeout: %v must be above 0", c.Timeout))
+	if c.Timeout <= 0 || c.Timeout > MaxTimeout {
+		errs = append(errs, fmt.Errorf("blockers.timeout: %v must be above 0s and at most %v", c.Timeout, MaxTimeout))
 	}
 	return errors.Join(errs...)
 }

@@ -110,7 +110,7 @@ func TestHangingChecksEndTogether(t *testing.T) {
 		t.Errorf("%q is too long", why)
 	}
 
-	c.Timeout = time.Hour
+	c.Timeout = MaxTimeout
 	checks, err := New(c)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,9 @@ import (
 	"github.com/coordd/coordd/locksmith/fetch"
 )
 
+// MaxTimeout bounds the time of each check: who asks them does so every few seconds.
+const MaxTimeout = 2 * time.Minute
+
 // Config says what must pass after a reboot, and for how long.
 type Config struct {
 	// BootComplete asks for boot-complete.target or, where no unit of the machine wants that target, for the default
@@ -25,7 +28,7 @@ type Config struct {
 	TCP           []string    `yaml:"tcp"`  // host:port that must accept connections
 	Exec          [][]string  `yaml:"exec"` // programs that must exit with 0; no shell reads them
 
-	Timeout   time.Duration `yaml:"timeout"`    // of each check
+	Timeout   time.Duration `yaml:"timeout"`    // of each check, at most MaxTimeout
 	StableFor time.Duration `yaml:"stable_for"` // how long all must have passed without a break
 	Deadline  time.Duration `yaml:"deadline"`   // after the boot, by when the last such time must have begun; 0: none
 }
@@ -73,8 +76,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	errs = append(errs, command.ValidateAll("health.exec", c.Exec))
-	if c.Timeout <= 0 {
-		wrong("timeout", "%v must be above 0", c.Timeout)
+	if c.Timeout <= 0 || c.Timeout > MaxTimeout {
+		wrong("timeout", "%v must be above 0s and at most %v", c.Timeout, MaxTimeout)
 	}
 	if c.StableFor < 0 {
 		wrong("stable_for", "%v must not be negative", c.StableFor)
