@@ -2,6 +2,7 @@ package machines
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -132,10 +133,7 @@ func newGuideFleet(t *testing.T, packages map[string]string) *rollout {
 		r.members = append(r.members, m)
 		r.endpoints = append(r.endpoints, fmt.Sprintf("http://%s:2379", fmt.Sprintf(ipFormat, firstIP+i)))
 	}
-	must(t, r.Start())
-	for _, m := range r.Machines() {
-		must(t, m.WaitBoots(within(t, rolloutTime), 1))
-	}
+	r.boot()
 	return r
 }
 
@@ -205,11 +203,13 @@ func TestGuide(t *testing.T) {
 	must(t, a.WriteFile(agentSettings, address(g.agent)))
 	must(t, run(t, a, "locksmithd config")) // with its window
 	r.everywhere(func(i int, m *Machine) error {
-		must(t, m.WriteFile("/etc/coordd/coordd.env", g.storeOf(i, m.Name)))
-		must(t, m.WriteFile(agentSettings, g.withoutWindows(t)))
-		must(t, m.WriteFile("/etc/locksmith/locksmithd.yaml.d/60-try.yaml", trySettings))
-		return run(t, m, append([]string{"locksmithd config"}, g.enable...)...)
+		return errors.Join(
+			m.WriteFile("/etc/coordd/coordd.env", g.storeOf(i, m.Name)),
+			m.WriteFile(agentSettings, g.withoutWindows(t)),
+			m.WriteFile("/etc/locksmith/locksmithd.yaml.d/60-try.yaml", trySettings),
+			run(t, m, "locksmithd config"))
 	})
+	r.enable(g.enable)
 	r.connect()
 	for _, m := range r.Machines() {
 		r.awaitAgent(m, "idle", "")
@@ -233,6 +233,23 @@ func TestGuide(t *testing.T) {
 	}
 }
 
+// enable runs the commands of the third step. On the first machine they wait for a second.
+func (r *rollout) enable(commands []string) {
+	r.Helper()
+	first, others := r.Machines()[0], r.Machines()[1:]
+	alone := make(chan error, 1)
+	go func() { alone <- run(r.T, first, commands...) }()
+	_, err := first.WaitJournal(within(r.T, rolloutTime), "locksmithd.service", "Started locksmithd.service") // without a store
+	must(r.T, err)
+	if state := show(r.T, first, "coordd.service", "ActiveState"); state != "activating" {
+		r.Errorf("the member of %s is %s without another one", first.Name, state)
+	}
+	for _, m := range others {
+		must(r.T, run(r.T, m, commands...))
+	}
+	must(r.T, <-alone)
+}
+
 // tryGuide is its last step: a plan, a wish on all machines, and a watch.
 func (r *rollout) tryGuide(commands []string) {
 	r.Helper()
@@ -246,7 +263,6 @@ func (r *rollout) tryGuide(commands []string) {
 	r.everywhere(func(_ int, m *Machine) error { return run(r.T, m, touch) })
 	r.awaitReboots(r.Machines()...)
 	shown := seen()
-	r.Log(shown)
 	for _, m := range r.Machines() {
 		if !strings.Contains(shown, "\n"+m.Name+" ") {
 			r.Errorf("the watch has never shown %s:\n%s", m.Name, shown)

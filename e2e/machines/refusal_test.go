@@ -83,13 +83,15 @@ func TestUnhealthyMachine(t *testing.T) {
 
 // TestWindowCloses while a machine waits for its turn: when that comes, it stays.
 func TestWindowCloses(t *testing.T) {
-	const open = 25 * time.Second // long enough for the machine to boot and to queue
-	now := time.Now().UTC()
-	start := now.Truncate(time.Minute)
-	r := newRollout(t, 3, 1, settings("m2", fmt.Sprintf(
-		"windows: [{start: %q, length: %v, zone: UTC}]\nexpected_duration: 1s\n", start.Format("15:04"), now.Add(open).Sub(start).Round(time.Second))))
+	const open = 10 * time.Second // long enough for its agent to start and to queue
+	r := newRollout(t, 3, 1)
 	w := r.startWriter()
 	late, free := r.Machines()[1], r.Machines()[2]
+	now := time.Now().UTC()
+	start := now.Truncate(time.Minute)
+	must(t, late.WriteFile("/etc/locksmith/locksmithd.yaml", fmt.Sprintf(
+		"windows: [{start: %q, length: %v, zone: UTC}]\nexpected_duration: 1s\n", start.Format("15:04"), now.Add(open).Sub(start).Round(time.Second))))
+	execute(t, late, "systemctl", "restart", "locksmithd.service")
 	r.locksmithctl("lock", "operator")
 	r.wantReboots(late)
 	r.awaitAgent(late, "queued", "")
