@@ -28,15 +28,22 @@ func TestMain(m *testing.M) {
 	os.Exit(Isolated(m.Run))
 }
 
+// requires skips the test if something is lacking. In CI nothing may be.
+func requires(t *testing.T, lacking error) {
+	t.Helper()
+	switch {
+	case lacking == nil:
+	case os.Getenv("CI") != "":
+		t.Fatal(lacking)
+	default:
+		t.Skip(lacking)
+	}
+}
+
 // newFleet is a fleet that goes with the test.
 func newFleet(t *testing.T) *Fleet {
 	t.Helper()
-	if lacking != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(lacking)
-		}
-		t.Skip(lacking)
-	}
+	requires(t, lacking)
 	f, err := NewFleet(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
