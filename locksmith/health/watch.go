@@ -31,7 +31,8 @@ type Watch struct {
 	stableFor, deadline time.Duration
 	booted              time.Time
 	passing             time.Time // since when every report has passed; zero: the last has not
-	instances           []string  // of the last report
+	instances           []string  // of the last report; nil: there was none
+	unbroken            bool      // every report has passed, the first one too
 }
 
 // NewWatch begins to judge a machine that was booted at some time.
@@ -44,17 +45,21 @@ func NewWatch(c *Config, booted time.Time) *Watch {
 // each of the two said.
 //
 // A machine that passes at its deadline is given the time to prove stable. One that
-// passes later, or begins anew later, has failed until it is healthy.
+// passes later, or begins anew later, has failed until it is healthy; unless nobody could
+// look at it before, because the store was away, and it has passed ever since.
 func (w *Watch) Observe(now time.Time, r Report) Verdict {
 	instances := make([]string, len(r.Results))
 	for i, result := range r.Results {
 		instances[i] = result.Instance
 	}
+	isFirst := w.instances == nil
 	switch {
 	case !r.Passed:
-		w.passing = time.Time{}
+		w.passing, w.unbroken = time.Time{}, false
+	case isFirst:
+		w.passing, w.unbroken = now, true
 	case w.passing.IsZero(), now.Before(w.passing), !slices.Equal(instances, w.instances):
-		w.passing = now
+		w.passing, w.unbroken = now, false
 	}
 	w.instances = instances
 	if r.Passed && now.Sub(w.passing) >= w.stableFor {
@@ -66,7 +71,7 @@ func (w *Watch) Observe(now time.Time, r Report) Verdict {
 		decisive = w.passing
 		v.Why = fmt.Sprintf("all checks pass, for %v of %v", now.Sub(w.passing).Round(time.Second), w.stableFor)
 	}
-	if w.deadline > 0 && decisive.Sub(w.booted) >= w.deadline {
+	if w.deadline > 0 && !w.unbroken && decisive.Sub(w.booted) >= w.deadline {
 		v.State = Failed
 		v.Why = fmt.Sprintf("not healthy %v after the boot: %s", now.Sub(w.booted).Round(time.Second), v.Why)
 	}

@@ -59,6 +59,16 @@ func TestWatch(t *testing.T) {
 			{61 * time.Second, "a", Checking, ""},
 			{62 * time.Second, "", Failed, ""},
 		}},
+		"nobody could look before the deadline": {10 * time.Second, time.Minute, []look{
+			{time.Hour, "a", Checking, "for 0s"},
+			{time.Hour + 9*time.Second, "a", Checking, "for 9s"},
+			{time.Hour + 10*time.Second, "a", Healthy, ""},
+		}},
+		"nobody could look before, and it does not last": {10 * time.Second, time.Minute, []look{
+			{time.Hour, "a", Checking, "for 0s"},
+			{time.Hour + 9*time.Second, "b", Failed, "not healthy 1h0m9s after the boot"},
+		}},
+		"nobody could look before, and it is not well": {10 * time.Second, time.Minute, []look{{time.Hour, "", Failed, ""}}},
 		"restarts for ever": {10 * time.Second, time.Minute, []look{
 			{59 * time.Second, "a", Checking, ""},
 			{61 * time.Second, "b", Failed, "not healthy 1m1s after the boot: all checks pass, for 0s of 10s"},
