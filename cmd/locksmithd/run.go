@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -147,12 +149,15 @@ func (p *parts) agent(r prometheus.Registerer, tell func(slots.Status, time.Dura
 	if err != nil {
 		return nil, fmt.Errorf("locksmithd: %w", err)
 	}
-	m := &p.config.Machine
+	m, memory := &p.config.Machine, ""
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" { // the unit has one
+		memory = filepath.Join(dir, "last-reboot")
+	}
 	return agent.New(agent.Config{
 		Client: p.client, Group: p.group, Machine: p.host, Schedule: p.schedule,
 		Health: p.config.Health, Users: p.config.Blockers.Users,
 		ID: p.id, Hostname: p.name, Zone: m.Zone, Stage: m.Stage, Priority: m.Priority, Version: build.Version(),
 		Poll: p.config.Poll, BackOff: p.config.Reboot.BackOff, Longest: p.longest(),
-		Log: p.log, Metrics: metrics, Changed: p.host.Triggers.Changed(), Tell: tell,
+		Log: p.log, Metrics: metrics, Changed: p.host.Triggers.Changed(), Tell: tell, Memory: memory,
 	})
 }

@@ -51,6 +51,8 @@ type Config struct {
 	Log     *slog.Logger
 	Metrics *Metrics
 
+	// Memory, if not empty, is a file that lasts over a reboot, for this agent alone: why the machine was rebooted.
+	Memory string
 	// Changed, if not nil, tells that another answer of Machine.Wanted may be expected.
 	Changed <-chan struct{}
 	// Tell, if not nil, is given the status whenever something was done, and within
@@ -82,7 +84,7 @@ type Agent struct {
 
 	wish   string    // why a reboot is wanted; "": it is not
 	wished time.Time // since when
-	spent  string    // the wish that the last return has fulfilled, until it is seen to be gone
+	spent  string    // the wish that the last reboot has fulfilled, until it is seen to be gone
 	opens  time.Time // when the window opens that is closed now
 	why    []string  // what keeps the machine from going on
 	fault  string    // why the last step failed; "": it did not
@@ -133,7 +135,10 @@ func (a *Agent) Step(ctx context.Context, now time.Time) (idle time.Duration, er
 func (a *Agent) step(ctx context.Context, now time.Time) (idle time.Duration, err error) {
 	switch a.state {
 	case Starting:
-		return 0, a.start(ctx, now)
+		if err := a.start(ctx, now); err != nil {
+			return 0, err
+		}
+		a.forget()
 	case Idle, Closed, Blocked:
 		return a.wait(ctx, now)
 	case Queued:

@@ -104,6 +104,7 @@ type world struct {
 	windows window.Config
 	health  health.Config
 	users   blocker.Users
+	memory  string // as Config's
 	now     time.Time
 	agent   *Agent
 }
@@ -123,7 +124,7 @@ func (w *world) restart() {
 	w.agent, err = New(Config{
 		Client: w.client, Group: w.group, Machine: w.machine, Schedule: schedule, Health: w.health, Users: w.users,
 		ID: "m1", Hostname: "one", Zone: "rack-1", Poll: time.Second, BackOff: time.Minute, Longest: time.Minute,
-		Log: slog.New(slog.DiscardHandler), Metrics: metrics,
+		Log: slog.New(slog.DiscardHandler), Metrics: metrics, Memory: w.memory,
 	})
 	if err != nil {
 		w.Fatal(err)

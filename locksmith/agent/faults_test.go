@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -139,4 +140,50 @@ func TestLongestHoldsEachStep(t *testing.T) {
 			t.Errorf("%s may take %v, and promises to take %v", state, want, a.longest())
 		}
 	}
+}
+
+// TestWishOutlivesWithoutRecord: a machine whose kernel stays the old one, whatever it
+// boots, must not reboot for ever; nor where the slot was given on while it was down.
+func TestWishOutlivesWithoutRecord(t *testing.T) {
+	t.Run("no slot", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.group, w.memory = nil, filepath.Join(t.TempDir(), "last-reboot")
+			w.restart()
+			w.steps(Verifying, Idle, Holding, Draining, Rebooting, Rebooting, Gone)
+			w.boot()
+			w.machine.wanted = []string{"a new kernel"}
+			w.steps(Verifying, Idle, Blocked)
+			w.why("has rebooted for this")
+			w.restart() // by hand
+			w.steps(Verifying, Idle, Holding)
+		})
+	})
+	t.Run("slot given on", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.memory = filepath.Join(t.TempDir(), "last-reboot")
+			w.restart()
+			w.steps(Idle, Queued, Holding)
+			w.machine.wanted = []string{"a newer kernel"} // than the record says
+			w.steps(Draining, Rebooting, Rebooting, Gone)
+			slot, _, err := w.group.Find(t.Context(), "m1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.release(slot)
+			w.boot()
+			w.machine.wanted = []string{"a newer kernel"}
+			w.steps(Idle, Blocked)
+			w.why("has rebooted for this")
+		})
+	})
+	t.Run("no reboot", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.memory = filepath.Join(t.TempDir(), "last-reboot")
+			w.machine.refuse = errRefused
+			w.restart()
+			w.steps(Idle, Queued, Holding, Draining, Rebooting, Rebooting, GivingUp, BackingOff)
+			w.restart()
+			w.steps(Idle, Queued)
+		})
+	})
 }

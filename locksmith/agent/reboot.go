@@ -169,6 +169,7 @@ func (a *Agent) reboot(ctx context.Context, now time.Time) (time.Duration, error
 func (a *Agent) ask(ctx context.Context, now time.Time) error {
 	asking, cancel := context.WithTimeout(ctx, a.config.Longest)
 	defer cancel()
+	a.remember()
 	err := a.config.Machine.Reboot(asking)
 	switch {
 	case err == nil:

@@ -18,6 +18,7 @@ func (a *Agent) start(ctx context.Context, now time.Time) error {
 		return err
 	}
 	a.bootID = bootID
+	a.recall()
 	if a.config.Group == nil {
 		// No record says whether this is a return: a machine that is in order passes at once.
 		a.beginWatch(lookCtx, now)
@@ -62,7 +63,9 @@ func (a *Agent) resume(ctx context.Context, now time.Time, slot *slots.Slot, r s
 			a.slot = nil
 			return err
 		}
-		a.spent = r.Reason
+		if a.spent == "" {
+			a.spent = r.Reason
+		}
 		a.beginWatch(ctx, now)
 		a.become(Verifying, now, "the machine was booted")
 		return nil
