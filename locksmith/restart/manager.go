@@ -66,19 +66,15 @@ func listen(ctx context.Context, conn *dbus.Conn) (<-chan *dbus.Signal, error) {
 
 // awaitJob returns the result of a job when it has ended.
 func awaitJob(ctx context.Context, ended <-chan *dbus.Signal, job dbus.ObjectPath) (result string, err error) {
-	for {
-		select {
-		case signal, open := <-ended:
-			if !open {
-				return "", errors.New("the bus was closed before the job's end")
-			}
-			if result, ours := jobResult(signal, job); ours {
-				return result, nil
-			}
-		case <-ctx.Done():
-			return "", fmt.Errorf("the job had not ended: %w", ctx.Err())
+	for signal := range ended { // closed with the connection, which ends with ctx
+		if result, ours := jobResult(signal, job); ours {
+			return result, nil
 		}
 	}
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("the job had not ended: %w", ctx.Err())
+	}
+	return "", errors.New("the bus was closed before the job's end")
 }
 
 // jobResult reads JobRemoved(id, job, unit, result).

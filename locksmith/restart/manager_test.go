@@ -2,6 +2,8 @@ package restart
 
 import (
 	"context"
+	"errors"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -133,6 +135,25 @@ func TestManagerStatus(t *testing.T) {
 func TestManagerWithoutBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	if err := (Manager{}).Restart(t.Context(), unit); err == nil || !strings.Contains(err.Error(), "bus: connect") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestManagerOfASilentBus: a restart that waits for a bus daemon which hangs would keep its slot without a word.
+func TestManagerOfASilentBus(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "bus")
+	listener, err := net.Listen("unix", socket) // and nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+socket)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := (Manager{}).Restart(ctx, unit); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	if _, err := (Manager{}).Status(ctx, unit); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }
