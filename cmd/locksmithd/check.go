@@ -95,6 +95,9 @@ func (p *parts) check(ctx context.Context, out io.Writer, now time.Time) {
 	} else {
 		say("health", "%s", report.Why())
 	}
+	for _, missing := range missingPrograms(p.config) {
+		say("missing", "%s", missing)
+	}
 	p.checkStore(ctx, say)
 }
 

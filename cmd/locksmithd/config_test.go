@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/coordd/coordd/locksmith/config"
 )
 
 func TestConfigCommand(t *testing.T) {
@@ -45,5 +47,18 @@ func TestConfigCommand(t *testing.T) {
 				t.Errorf("%s: %q is missing in\n%s", test.args, want, out)
 			}
 		}
+	}
+}
+
+// TestMissingPrograms: a hook that is not there would be known with the slot in hand, after people were warned.
+func TestMissingPrograms(t *testing.T) {
+	var c config.Config
+	c.Defaults()
+	c.Hooks.Before = [][]string{{"true"}, {"/no/such/drain", "--now"}}
+	c.Health.Exec = [][]string{{"no-such-selftest"}}
+	got := strings.Join(missingPrograms(&c), "\n")
+	if want := "hooks.before[1]: exec: \"/no/such/drain\": stat /no/such/drain: no such file or directory\n" +
+		"health.exec[0]: exec: \"no-such-selftest\": executable file not found in $PATH"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -50,6 +51,9 @@ func run(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	defer server.stop()
 	defer listen(ctx, p.host.Triggers)()
 
+	for _, missing := range missingPrograms(c) {
+		p.log.Warn(missing)
+	}
 	p.log.Info("started", "strategy", string(c.Strategy), "endpoints", c.Store.Endpoints, "version", build.Version())
 	supervisor.ready()
 	a.Run(ctx)
@@ -134,6 +138,24 @@ func (p *parts) newHost() (h *agent.Host, err error) {
 		return nil, err
 	}
 	return h, h.Check()
+}
+
+// missingPrograms says which programs that will be run are not there. That is no
+// error at the start: an agent that does not run says nothing about its machine.
+func missingPrograms(c *config.Config) (missing []string) {
+	for _, s := range []struct {
+		setting  string
+		programs [][]string
+	}{
+		{"blockers.commands", c.Blockers.Commands}, {"hooks.before", c.Hooks.Before}, {"hooks.after", c.Hooks.After}, {"health.exec", c.Health.Exec},
+	} {
+		for i, argv := range s.programs {
+			if _, err := exec.LookPath(argv[0]); err != nil {
+				missing = append(missing, fmt.Sprintf("%s[%d]: %v", s.setting, i, err))
+			}
+		}
+	}
+	return missing
 }
 
 // longest is what one call of the host may take: all programs of one side, or

@@ -187,3 +187,18 @@ func TestWishOutlivesWithoutRecord(t *testing.T) {
 		})
 	})
 }
+
+// TestGivesNoSlotBackOnTheWayDown: somebody else shuts the machine down while it gives up.
+func TestGivesNoSlotBackOnTheWayDown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.leadTo(GivingUp)
+		w.machine.down = true
+		if _, err := w.agent.Step(t.Context(), w.now); err == nil || !strings.Contains(err.Error(), "under way") {
+			t.Errorf("%v", err)
+		}
+		w.phases(slots.Rebooting)
+		w.machine.down = false
+		w.steps(BackingOff)
+		w.phases()
+	})
+}

@@ -204,6 +204,17 @@ func (a *Agent) asked(ctx context.Context, now time.Time) (time.Duration, error)
 	return 0, nil
 }
 
+// staysUp is an error while a shutdown is under way, whoever wanted it: a machine that
+// goes down keeps its slot. Where nobody can tell, what the agent itself has asked for decides.
+func (a *Agent) staysUp(ctx context.Context) error {
+	looking, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if down, err := a.config.Machine.GoingDown(looking); err == nil && down {
+		return errors.New("a shutdown is under way: the slot is kept")
+	}
+	return ctx.Err()
+}
+
 // giveUp is the step of GivingUp. A machine that cannot be put to work again keeps
 // its slot, for it is as good as down.
 func (a *Agent) giveUp(ctx context.Context, now time.Time) error {
@@ -225,6 +236,9 @@ func (a *Agent) giveUp(ctx context.Context, now time.Time) error {
 		a.begun = false
 	}
 	if a.slot != nil {
+		if err := a.staysUp(ctx); err != nil {
+			return err
+		}
 		err := a.setPhase(ctx, slots.Held, a.failure.Error())
 		if err == nil {
 			err = a.inStore(ctx, a.slot.Release)

@@ -86,11 +86,17 @@ func (c *ClientConfig) tls() (*tls.Config, error) {
 		}
 	}
 	if c.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("slots: load client certificate: %w", err)
+		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("slots: load client certificate: %w", err)
+			}
+			return &cert, nil
 		}
-		t.Certificates = []tls.Certificate{cert}
+		if _, err := load(nil); err != nil {
+			return nil, err
+		}
+		t.GetClientCertificate = load // with each connection: agents run for longer than certificates last
 	}
 	return t, nil
 }
