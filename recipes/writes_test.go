@@ -183,16 +183,12 @@ func breakingWatches(n int32) (option grpc.DialOption, mended <-chan struct{}) {
 		if err != nil || !strings.HasSuffix(method, "/Watch") {
 			return stream, err
 		}
-		return &alteredStream{stream, func(m any, err error) error {
-			if resp, ok := m.(*pb.WatchResponse); ok && err == nil && resp.Created {
-				switch i := created.Add(1); {
-				case i <= n:
-					resp.Canceled, resp.CancelReason = true, "the watch broke"
-				case i == n+1:
-					close(stands)
-				}
+		return &cancellingStream{ClientStream: stream, ended: map[int64]bool{}, cancels: func() bool {
+			i := created.Add(1)
+			if i == n+1 {
+				close(stands)
 			}
-			return err
+			return i <= n
 		}}, nil
 	}), stands
 }
