@@ -161,9 +161,9 @@ func (u *updateEngine) lookAtStrangers(ctx context.Context, conn *dbus.Conn) {
 		err := bus.Call(ctx, conn.BusObject(), "org.freedesktop.DBus.GetConnectionUnixUser", []any{name}, &uid)
 		switch {
 		case err != nil:
-			u.log.Warn("ignored a request for a reboot: it is not known whose it is", "connection", name, "error", err)
+			u.ignore("ignored a request for a reboot: it is not known whose it is", "connection", name, "error", err)
 		case !mayRequest(uid):
-			u.log.Warn("ignored a request for a reboot of a user who may not", "connection", name, "uid", uid)
+			u.ignore("ignored a request for a reboot of a user who may not", "connection", name, "uid", uid)
 		default:
 			u.mu.Lock()
 			u.requested = true
@@ -172,6 +172,18 @@ func (u *updateEngine) lookAtStrangers(ctx context.Context, conn *dbus.Conn) {
 		}
 	}
 }
+
+// ignore tells of a request that does not count, once in a while: any user can make
+// thousands of them, and must not fill the journal, or have it drop what else the agent says.
+func (u *updateEngine) ignore(message string, args ...any) {
+	if now := time.Now(); u.ignored.IsZero() || now.Sub(u.ignored) >= ignoredInterval {
+		u.ignored = now
+		u.log.Warn(message, args...)
+	}
+}
+
+// ignoredInterval is between two words about requests that do not count.
+const ignoredInterval = time.Minute
 
 // mayRequest reports whether a user may have this machine rebooted: root, and the user of this process.
 func mayRequest(uid uint32) bool { return uid == 0 || uid == uint32(os.Geteuid()) }

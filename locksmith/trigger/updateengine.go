@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -31,6 +32,8 @@ type updateEngine struct {
 	log    *slog.Logger
 	ready  chan struct{} // closed after the first attempt to connect
 	wake   chan struct{} // holds a value while the listener has something to ask
+
+	ignored time.Time // when a request was last said to be ignored; the listener's alone
 
 	mu        sync.Mutex // guards what follows
 	err       error      // why it is not listened to; nil while it is

@@ -3,6 +3,7 @@ package trigger
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -101,6 +102,24 @@ func await(t *testing.T, s *Sources, reason, fails string) {
 	}
 }
 
+// awaitAnswer waits until update_engine has been asked.
+func awaitAnswer(t *testing.T, s *Sources) {
+	t.Helper()
+	for {
+		s.engine.mu.Lock()
+		at := s.engine.status.at
+		s.engine.mu.Unlock()
+		if at != 0 {
+			return
+		}
+		select {
+		case <-s.Changed():
+		case <-time.After(20 * time.Second):
+			t.Fatal("update_engine was not asked")
+		}
+	}
+}
+
 const updated = "update_engine: an update to 4081.2.0 is installed"
 
 func TestUpdateEngine(t *testing.T) {
@@ -108,6 +127,7 @@ func TestUpdateEngine(t *testing.T) {
 	s := listener(t, silent())
 	await(t, s, "", "") // nobody is there
 	e := startEngine(t, b, body("UPDATE_STATUS_IDLE", "0.0.0")...)
+	awaitAnswer(t, s) // this engine would give it after what it says next
 	e.say(body("UPDATE_STATUS_DOWNLOADING", "4081.2.0")...)
 	e.say(body(needReboot, "4081.2.0")...)
 	await(t, s, updated, "")
@@ -281,6 +301,11 @@ func TestStrangers(t *testing.T) {
 	await(t, s, "", "")
 	s.engine.DeliverSignal(engineManager, "StatusUpdate", &dbus.Signal{Sender: ":1.9999", Path: enginePath, Body: body(needReboot, "")})
 	barrier(t, b)
+	await(t, s, "", "")
+	for i := range 10 { // any user can: it is told once in a minute
+		s.engine.DeliverSignal(engineManager, "StatusUpdate", &dbus.Signal{Sender: fmt.Sprintf(":1.%d", 10000+i), Path: enginePath, Body: body(needReboot, "")})
+		barrier(t, b)
+	}
 	await(t, s, "", "")
 	if got := log.String(); strings.Count(got, "ignored a request for a reboot") != 1 || !strings.Contains(got, ":1.9999") {
 		t.Errorf("logged:\n%s", got)
