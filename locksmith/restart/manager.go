@@ -2,7 +2,6 @@ package restart
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -28,20 +27,20 @@ func call(ctx context.Context, conn *dbus.Conn, method string, args ...any) *dbu
 
 // Restart is [Systemd]'s.
 func (Manager) Restart(ctx context.Context, unit string) error {
-	conn, err := bus.Connect(ctx, dbus.NewSequentialSignalHandler())
+	jobs := &jobEnds{results: map[dbus.ObjectPath]string{}, more: make(chan struct{}, 1)}
+	conn, err := bus.Connect(ctx, jobs)
 	if err != nil {
 		return fmt.Errorf("restart of %s: %w", unit, err)
 	}
 	defer conn.Close()
-	ended, err := listen(ctx, conn) // before the job can end
-	if err != nil {
+	if err := jobs.listen(ctx, conn); err != nil { // before the job can end
 		return fmt.Errorf("restart of %s: listen to systemd: %w", unit, err)
 	}
 	var job dbus.ObjectPath
 	if err := call(ctx, conn, "RestartUnit", unit, "replace").Store(&job); err != nil {
 		return fmt.Errorf("restart of %s: %w", unit, err)
 	}
-	result, err := awaitJob(ctx, ended, job)
+	result, err := jobs.await(ctx, conn, job)
 	switch {
 	case err != nil:
 		return fmt.Errorf("restart of %s: %w", unit, err)
@@ -49,43 +48,6 @@ func (Manager) Restart(ctx context.Context, unit string) error {
 		return fmt.Errorf("restart of %s: %s", unit, result) // failed, timeout, canceled, dependency, …
 	}
 	return nil
-}
-
-// listen has systemd tell of the ends of all jobs.
-func listen(ctx context.Context, conn *dbus.Conn) (<-chan *dbus.Signal, error) {
-	signals := make(chan *dbus.Signal, 64)
-	conn.Signal(signals)
-	err := conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(systemdName), dbus.WithMatchObjectPath(systemdPath),
-		dbus.WithMatchInterface(managerInterface), dbus.WithMatchMember("JobRemoved"))
-	if err != nil {
-		return nil, err
-	}
-	// systemd sends no signals to a bus on which nobody has asked for them.
-	return signals, call(ctx, conn, "Subscribe").Err
-}
-
-// awaitJob returns the result of a job when it has ended.
-func awaitJob(ctx context.Context, ended <-chan *dbus.Signal, job dbus.ObjectPath) (result string, err error) {
-	for signal := range ended { // closed with the connection, which ends with ctx
-		if result, ours := jobResult(signal, job); ours {
-			return result, nil
-		}
-	}
-	if ctx.Err() != nil {
-		return "", fmt.Errorf("the job had not ended: %w", ctx.Err())
-	}
-	return "", errors.New("the bus was closed before the job's end")
-}
-
-// jobResult reads JobRemoved(id, job, unit, result).
-func jobResult(signal *dbus.Signal, job dbus.ObjectPath) (result string, ours bool) {
-	var id uint32
-	var path dbus.ObjectPath
-	var unit string
-	if signal.Name != managerInterface+".JobRemoved" || dbus.Store(signal.Body, &id, &path, &unit, &result) != nil {
-		return "", false
-	}
-	return result, path == job
 }
 
 // Status is [Systemd]'s.

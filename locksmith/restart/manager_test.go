@@ -88,6 +88,23 @@ func (s *systemd1) RestartUnit(sender dbus.Sender, name, mode string) (dbus.Obje
 	return jobPath, nil
 }
 
+func (s *systemd1) next(result string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.result = result
+}
+
+// TestForgedJob: any user may send a signal to any connection.
+func TestForgedJob(t *testing.T) {
+	for sender, want := range map[string]int{":1.1": 1, ":1.2": 0, "": 0} {
+		j := &jobEnds{systemd: ":1.1", results: map[dbus.ObjectPath]string{}, more: make(chan struct{}, 1)}
+		j.DeliverSignal("", "", &dbus.Signal{Sender: sender, Name: managerInterface + ".JobRemoved", Body: []any{uint32(42), jobPath, unit, "done"}})
+		if len(j.results) != want {
+			t.Errorf("from %q: %v", sender, j.results)
+		}
+	}
+}
+
 func TestManager(t *testing.T) {
 	s := startSystemd1(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -96,16 +113,18 @@ func TestManager(t *testing.T) {
 	if err := m.Restart(ctx, unit); err != nil {
 		t.Fatal(err)
 	}
+	s.mu.Lock()
 	if want := []string{"web.service replace"}; !slices.Equal(s.restarts, want) {
 		t.Errorf("restarts %q, want %q", s.restarts, want)
 	}
+	s.mu.Unlock()
 	for _, result := range []string{"failed", "timeout", "canceled", "dependency", "skipped"} {
-		s.result = result
+		s.next(result)
 		if err := m.Restart(ctx, unit); err == nil || err.Error() != "restart of web.service: "+result {
 			t.Errorf("%s: %v", result, err)
 		}
 	}
-	s.result = ""
+	s.next("")
 	short, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := m.Restart(short, unit); err == nil {
