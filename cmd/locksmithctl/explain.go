@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/plan"
 	"github.com/coordd/coordd/locksmith/slots"
 )
@@ -105,19 +106,19 @@ var meanings = map[plan.Standing]string{
 
 func printExplanation(w io.Writer, group string, m *plan.Machine, damaged []*slots.DamagedError, events []slots.Event) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s of group %s %s.\n", line(m.Name()), group, meanings[m.Standing])
+	fmt.Fprintf(&b, "%s of group %s %s.\n", line.Printable(m.Name()), group, meanings[m.Standing])
 	for _, field := range []struct{ name, text string }{
 		{"Machine id", m.ID}, {"Zone", m.Zone}, {"Agent", m.State}, {"Phase", string(m.Phase)}, {"Wanted", m.Wanted},
 	} {
 		if field.text != "" {
-			fmt.Fprintf(&b, "  %-11s %s\n", field.name+":", line(field.text))
+			fmt.Fprintf(&b, "  %-11s %s\n", field.name+":", line.Printable(field.text))
 		}
 	}
 	if !m.Since.IsZero() {
 		fmt.Fprintf(&b, "  %-11s %s (%s)\n", "Since:", m.Since.Local().Format(time.DateTime), age(m.Since))
 	}
 	for _, why := range m.Why {
-		fmt.Fprintf(&b, "  %-11s %s\n", "Because:", line(why))
+		fmt.Fprintf(&b, "  %-11s %s\n", "Because:", line.Printable(why))
 	}
 	if m.Holder != nil && m.Holder.Failed != "" {
 		fmt.Fprintf(&b, "It keeps its slot until its health checks pass, or 'locksmithctl unlock %s'.\n", m.ID)

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/plan"
 	"github.com/coordd/coordd/locksmith/slots"
 )
@@ -86,7 +86,7 @@ func printPlan(w io.Writer, snapshot *slots.Snapshot, group string, machines []p
 		pause *slots.Pause
 	}{{"The cluster", rules.ClusterStanding.Pause}, {"The group", rules.Standing.Pause}} {
 		if p := s.pause; p != nil {
-			fmt.Fprintf(&b, "%s is PAUSED by %s since %s: %s\n", s.what, line(p.By), p.Since.Local().Format(time.DateTime), line(p.Reason))
+			fmt.Fprintf(&b, "%s is PAUSED by %s since %s: %s\n", s.what, line.Printable(p.By), p.Since.Local().Format(time.DateTime), line.Printable(p.Reason))
 		}
 	}
 	printDamage(&b, snapshot.Damaged)
@@ -127,7 +127,7 @@ const mostDamage = 5
 
 func printDamage(w io.Writer, damaged []*slots.DamagedError) {
 	for _, d := range damaged[:min(len(damaged), mostDamage)] {
-		fmt.Fprintf(w, "CANNOT READ %s: %s\n", d.Key, line(d.Why))
+		fmt.Fprintf(w, "CANNOT READ %s: %s\n", d.Key, line.Printable(d.Why))
 		if d.ID != "" {
 			fmt.Fprintf(w, "  No slot is granted beside it: 'locksmithctl -group %s unlock --force %s' removes it.\n", d.Group, d.ID)
 		}
@@ -142,18 +142,7 @@ func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return line(s)
-}
-
-// line is what a machine or a person has said, on one line: what is in the store must
-// not draw on the terminal of who looks at it.
-func line(s string) string {
-	return strings.Map(func(c rune) rune {
-		if !unicode.IsGraphic(c) {
-			return ' '
-		}
-		return c
-	}, s)
+	return line.Printable(s)
 }
 
 func age(since time.Time) string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/login1"
 	"github.com/coordd/coordd/locksmith/slots"
 	"github.com/coordd/coordd/locksmith/trigger"
@@ -136,7 +137,7 @@ func (r *reboot) inhibited(ctx context.Context) error {
 	}
 	for _, i := range held {
 		if i.BlocksShutdown() {
-			return fmt.Errorf("%s holds it up: %s", line(i.Who), line(i.Why))
+			return fmt.Errorf("%s holds it up: %s", line.Printable(i.Who), line.Printable(i.Why))
 		}
 	}
 	return nil

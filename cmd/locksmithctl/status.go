@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/slots"
 )
 
@@ -33,7 +34,7 @@ that hold one. With -o json it shows the whole records: phase, boot id, reason a
 					}{state.Available(), state})
 				}
 				if p := state.Pause; p != nil { // scripts read the output, and know nothing of pauses
-					fmt.Fprintf(cmd.ErrOrStderr(), "Paused by %s: %s\n", line(p.By), line(p.Reason))
+					fmt.Fprintf(cmd.ErrOrStderr(), "Paused by %s: %s\n", line.Printable(p.By), line.Printable(p.Reason))
 				}
 				return printStatus(cmd.OutOrStdout(), state)
 			})

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coordd/coordd/locksmith/config"
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/slots"
 )
 
@@ -55,7 +56,7 @@ and with 1 when it cannot ask: because a setting is wrong.`,
 // check writes one line for each answer.
 func (p *parts) check(ctx context.Context, out io.Writer, now time.Time) {
 	say := func(what, format string, args ...any) {
-		fmt.Fprintf(out, "%-10s %s\n", what, oneLine(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(out, "%-10s %s\n", what, line.Of(fmt.Sprintf(format, args...), maxLine))
 	}
 	bootID, err := p.host.BootID(ctx)
 	if err != nil {

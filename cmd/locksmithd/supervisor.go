@@ -5,10 +5,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/slots"
 )
 
@@ -75,24 +75,12 @@ func describe(s slots.Status) string {
 	if !s.Opens.IsZero() {
 		text += "; opens " + s.Opens.Local().Format(time.RFC3339)
 	}
-	return oneLine(text)
+	return line.Of(text, maxLine)
 }
 
 // maxLine bounds, in bytes, what is shown on one line. A notification that is too
 // long for the service manager's socket is lost, with the word to the watchdog in it.
 const maxLine = 2000
-
-// oneLine makes of what others may have written, into the store for one, a line that is
-// fit to be shown: without control characters, of bounded length.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s[:min(len(s), 2*maxLine)], " "))
-	return strings.ToValidUTF8(s[:min(len(s), maxLine)], "")
-}
 
 // alive returns the status, and an error if the agent has not kept its promise.
 func (s *supervisor) alive(now time.Time) (status slots.Status, err error) {

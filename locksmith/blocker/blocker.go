@@ -15,13 +15,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/login1"
 )
 
@@ -117,25 +116,13 @@ func ask(ctx context.Context, b Blocker, timeout time.Duration) []Reason {
 	why, err := b.Blocks(ctx)
 	var reasons []Reason
 	for _, w := range why[:min(len(why), maxReasons)] {
-		reasons = append(reasons, Reason{Blocker: b.Name(), Why: tidy(w)})
+		reasons = append(reasons, Reason{Blocker: b.Name(), Why: line.Of(w, maxWhy)})
 	}
 	if more := len(why) - len(reasons); more > 0 {
 		reasons = append(reasons, Reason{Blocker: b.Name(), Why: fmt.Sprintf("and %d more", more)})
 	}
 	if err != nil {
-		reasons = append(reasons, Reason{Blocker: b.Name(), Why: tidy(err.Error()), Failed: true})
+		reasons = append(reasons, Reason{Blocker: b.Name(), Why: line.Of(err.Error(), maxWhy), Failed: true})
 	}
 	return reasons
-}
-
-// tidy makes of the words of others one line of bounded length without control characters.
-func tidy(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s[:min(len(s), 2*maxWhy)], " "))
-	s = strings.Join(strings.Fields(s), " ")
-	return strings.ToValidUTF8(s[:min(len(s), maxWhy)], "")
 }

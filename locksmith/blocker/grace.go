@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coordd/coordd/locksmith/line"
 	"github.com/coordd/coordd/locksmith/login1"
 )
 
@@ -71,5 +72,5 @@ func list(words []string) string {
 	if more := len(words) - maxReasons; more > 0 {
 		words = append(words[:maxReasons:maxReasons], fmt.Sprintf("%d more", more))
 	}
-	return tidy(strings.Join(words, ", "))
+	return line.Of(strings.Join(words, ", "), maxWhy)
 }

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"unicode"
+
+	"github.com/coordd/coordd/locksmith/line"
 )
 
 // Bounds of what is kept and passed on of one run's output. The rest is read and thrown away, so that the program goes on.
@@ -39,22 +40,12 @@ func (r Result) ExitError() error {
 }
 
 func firstLine(s string) string {
-	for line := range strings.Lines(s) {
-		if line = strings.TrimSpace(printable(line)); line != "" {
-			return strings.ToValidUTF8(line[:min(len(line), maxWords)], "")
+	for text := range strings.Lines(s) {
+		if text = strings.TrimSpace(line.Printable(text)); text != "" {
+			return strings.ToValidUTF8(text[:min(len(text), maxWords)], "")
 		}
 	}
 	return ""
-}
-
-// printable replaces what a terminal or a journal would act upon.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, " "))
 }
 
 // capture keeps the beginning of one stream and passes its lines on.
@@ -101,7 +92,7 @@ func (w *lineWriter) flush(c *capture) {
 }
 
 func (w *lineWriter) tell(c *capture) {
-	w.line(strings.TrimRight(printable(string(c.partial)), " "))
+	w.line(strings.TrimRight(line.Printable(string(c.partial)), " "))
 	w.told++
 	if w.told == MaxLines {
 		w.line("(more is not shown)")

@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"unicode"
+
+	"github.com/coordd/coordd/locksmith/line"
 )
 
 // sentinelFile is a file that wants a reboot by being there.
@@ -31,12 +32,12 @@ func (f sentinelFile) Wanted(context.Context) (string, error) {
 	}
 	packages, err := readStart(string(f) + ".pkgs")
 	if err == nil {
-		if why := shorten(packageList(packages)); why != "" {
+		if why := line.Of(packageList(packages), maxWhy); why != "" {
 			return why, nil
 		}
 	}
-	for line := range strings.Lines(text) {
-		if why := shorten(strings.Trim(line, "* \t\r\n")); why != "" { // Ubuntu: *** System restart required ***
+	for first := range strings.Lines(text) {
+		if why := line.Of(strings.Trim(first, "* \t\r\n"), maxWhy); why != "" { // Ubuntu: *** System restart required ***
 			return why, nil
 		}
 	}
@@ -76,17 +77,3 @@ func packageList(text string) string {
 
 // maxWhy bounds, in bytes, a reason.
 const maxWhy = 300
-
-// shorten makes a text fit to be shown as a reason: without control characters, at most maxWhy bytes.
-func shorten(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, " "))
-	if len(s) > maxWhy {
-		s = strings.ToValidUTF8(s[:maxWhy-len("…")], "") + "…"
-	}
-	return strings.TrimSpace(s)
-}

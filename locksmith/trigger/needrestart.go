@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/coordd/coordd/locksmith/line"
 )
 
 // needrestart asks needrestart(1) about the kernel, and about nothing else: what
@@ -105,16 +107,16 @@ func parseKernel(out string) (kernel, error) {
 	case "":
 		return kernel{}, errors.New("there is no NEEDRESTART-KSTA in its output")
 	}
-	return kernel{}, fmt.Errorf("NEEDRESTART-KSTA is %s", shorten(fmt.Sprintf("%q", k.status)))
+	return kernel{}, fmt.Errorf("NEEDRESTART-KSTA is %s", line.Of(fmt.Sprintf("%q", k.status), maxWhy))
 }
 
 // why returns why this kernel wants a reboot, or "".
 func (k kernel) why() string {
 	switch k.status {
 	case kernelRebuilt:
-		return shorten(fmt.Sprintf("kernel %s runs, a newer build of it is installed", k.running))
+		return line.Of(fmt.Sprintf("kernel %s runs, a newer build of it is installed", k.running), maxWhy)
 	case kernelOtherVersion:
-		return shorten(fmt.Sprintf("kernel %s runs, %s is expected", k.running, k.expected))
+		return line.Of(fmt.Sprintf("kernel %s runs, %s is expected", k.running, k.expected), maxWhy)
 	}
 	return ""
 }

@@ -17,6 +17,8 @@ import (
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
+
+	"github.com/coordd/coordd/locksmith/line"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -342,7 +344,7 @@ func TestShorten(t *testing.T) {
 	for _, n := range []int{0, 1, 299, 300, 301, 302, 303, 304} {
 		for shift := range 3 {
 			s := strings.Repeat("x", shift) + strings.Repeat("€", n)
-			got := shorten(s)
+			got := line.Of(s, maxWhy)
 			checkReason(t, got)
 			if len(s) <= maxWhy && got != s || len(s) > maxWhy && (!strings.HasSuffix(got, "…") || len(got) < maxWhy-3) {
 				t.Errorf("%d: %q", len(s), got)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/coordd/coordd/locksmith/line"
 )
 
 const (
@@ -97,7 +99,7 @@ func (u *updateEngine) Wanted(ctx context.Context) (string, error) {
 	case s.version == "":
 		return "an update is installed", nil
 	}
-	return shorten("an update to " + s.version + " is installed"), nil
+	return line.Of("an update to "+s.version+" is installed", maxWhy), nil
 }
 
 // DeliverSignal is called for one signal after another.
