@@ -1,6 +1,7 @@
 package coordd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -168,15 +169,21 @@ func (s *Server) run(serve func() error) {
 	})
 }
 
-// stop ends streams, lets calls under way finish for at most grace, and closes
-// the connections. It may be called again.
+// stop ends streams, lets calls under way finish for at most grace, those of HTTP
+// for as long again, and closes the connections. It may be called again.
 func (c *clients) stop(grace time.Duration) {
 	for _, splitter := range c.splitters {
 		splitter.Close() // its listener may be closed already
 	}
 	c.rpc.Stop(grace)
+	// What has ended is still to be told to those who asked by HTTP.
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
 	for _, server := range []*http.Server{c.http, c.probes} {
-		if server != nil { // serveClients has not failed before it made them
+		if server == nil { // serveClients has failed before it made them
+			continue
+		}
+		if server.Shutdown(ctx) != nil {
 			server.Close()
 		}
 	}
